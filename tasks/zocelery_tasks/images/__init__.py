@@ -1,0 +1,1 @@
+"""Reading diffraction images and their geometry."""

@@ -1,0 +1,1 @@
+"""Simulated diffraction images."""

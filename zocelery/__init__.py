@@ -1,0 +1,1 @@
+"""Diffraction-image analysis for beamlines: recipes run as Celery canvases."""
