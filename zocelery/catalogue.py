@@ -1,9 +1,10 @@
 """The tasks that recipes may name: what each takes, answers and emits."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -49,6 +50,9 @@ class TaskSpec:
     """The named channel that also carries what the unnamed output carries."""
     parameters: type[BaseModel] | None = None
     """Model that a node's parameters must fit, checked before a run starts."""
+    check: Callable[[Mapping[str, Any]], None] | None = None
+    """Looks at a node's filled-in parameters before a run starts: raises a UserError
+    for a file that is not there, a folder that cannot be written."""
     summary: str = ""
     """First line of the task's docstring."""
     aliases: tuple[str, ...] = field(default=())
@@ -82,8 +86,13 @@ class Catalogue:
         queues: Mapping[str, str] | None = None,
         foreign_queues: frozenset[str] = frozenset(),
     ) -> None:
-        """Take the specs by name, `queues` (Zocalo queue or service name to task
-        name) and the queues that somebody else serves."""
+        """Take the specs by name, and what the configuration says of queues.
+
+        Args:
+            specs: the known tasks by name.
+            queues: Zocalo's queue and service names, and the tasks that they mean.
+            foreign_queues: the queues that somebody else serves.
+        """
         self._specs = dict(specs)
         self._foreign = foreign_queues
         self._queues = {a: s.name for s in specs.values() for a in s.aliases}

@@ -6,7 +6,7 @@ A recipe says which node feeds which. Nothing here knows Celery, files or server
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -57,8 +57,9 @@ class Node(Frozen):
     """Channel name to the nodes that it feeds; `DEFAULT_CHANNEL` is the unnamed one."""
     error: tuple[str, ...] = ()
     """Nodes that are told when this one fails."""
-    gather: bool = False
-    """True: the node runs once, on all that reaches it, instead of once per message."""
+    gather: bool | Literal["join"] = False
+    """True: the node runs once on all members of the fan-out around it; "join": once on
+    all branches within one member."""
     deadline: float | None = None
     """Gather only: seconds after the last source ended, or after the last member came,
     until it runs with what is there."""
@@ -69,7 +70,10 @@ class Node(Frozen):
     timeout: float | None = None
     """Seconds that one try of this node may take."""
     extra: Mapping[str, Any] = Field(default_factory=dict)
-    """Keys that zocelery does not know, kept as they came (`gridinfo`, `comment` ...)."""
+    """Keys that zocelery does not know, kept as they came (`gridinfo`, `comment`)."""
+    spelling: Mapping[str, Any] = Field(default_factory=dict, repr=False)
+    """Keys as the document wrote them where there are several ways (`[2]` and `2`); only
+    `dump_recipe` reads it, so that a recipe comes out as it went in."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -102,6 +106,8 @@ class Recipe(Frozen):
     """Defaults of the placeholders, overridden by the submitter's parameters."""
     placeholders: Mapping[str, str] = Field(default_factory=dict)
     """What each parameter means, for `zocelery recipe show`."""
+    spelling: Mapping[str, Any] = Field(default_factory=dict, repr=False)
+    """As in `Node`, for the keys beside the nodes."""
 
     def __iter__(self) -> Iterator[Node]:  # type: ignore[override]  # nodes, not fields
         """Iterate over the nodes in recipe order."""

@@ -1,1 +1,3 @@
 """The tasks that ship with zocelery."""
+
+from zocelery_tasks import basics as basics

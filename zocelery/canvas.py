@@ -1,0 +1,186 @@
+"""Canvas: the translation of a recipe into Celery signatures, chains and chords.
+
+A node becomes the signature of its task. What feeds a gather becomes a part of the
+chord whose body is the gather's task. Nodes that are known to follow one another, in
+the run itself and not in each member of a fan-out, become a chain. Everything else is
+published by the node's own task when it knows what to send, from this same canvas.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery, Signature, chain
+
+from zocelery import chords, identity
+from zocelery.catalogue import ChannelKind, TaskKind
+from zocelery.parts import stream_part
+from zocelery.plan import Fan, Plan
+from zocelery.queues import HIGHEST_PRIORITY
+from zocelery.recipe import DEFAULT_CHANNEL
+from zocelery.store import FanRecord, RunStore
+
+FORWARD_TASK = "zocelery.forward"
+"""Passes the end of a stream on as one part of an outer chord."""
+LONGEST_CHAIN = 8
+"""Nodes: a longer straight run of a recipe is published in pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something happens: in the run itself or in a member of a stream."""
+
+    stream: str = ""
+    item: str = ""
+    depth: int = 0
+
+
+RUN_ITSELF = Place()
+
+
+def celery_name(task: str) -> str:
+    """Return the name of a recipe's task in Celery: built-in ones get a prefix."""
+    return task if "." in task else f"zocelery.{task}"
+
+
+class Canvas:
+    """The signatures of one run."""
+
+    def __init__(
+        self, app: Celery, run: str, plan: Plan, store: RunStore, priority: int
+    ) -> None:
+        """Translate `plan` for the run called `run`.
+
+        `priority` is 0 to 9, 9 overtaking everything.
+        """
+        self.app = app
+        self.run = run
+        self.plan = plan
+        self._store = store
+        redis_broker = app.conf.broker_url.startswith(("redis", "unix"))
+        # Kombu's Redis transport serves the lowest number first.
+        self._priority = HIGHEST_PRIORITY - priority if redis_broker else priority
+
+    def node(self, name: str, unit: str, payload: Any, place: Place) -> Signature[Any]:
+        """Return what runs node `name` on `payload`, and what is known to follow it.
+
+        Args:
+            name: the node; not a gather.
+            unit: the id that the task gets.
+            payload: what the node is given.
+            place: where in the run it runs.
+        """
+        first = self._signature(name, unit, place).clone(args=(payload,))
+        followers = self._followers(name, unit) if place == RUN_ITSELF else []
+        return chain(first, *followers) if followers else first
+
+    def gather_body(self, gather: str, place: Place) -> Signature[Any]:
+        """Return the body of the chord of `gather` for the scope at `place`."""
+        instance = identity.scope_instance(self.run, place.stream, place.item)
+        body = self._bare(gather, identity.gather_unit(instance, gather), place)
+        body.update(args=(None, *body.args), immutable=True)
+        return body
+
+    def chord_of(self, gather: str, place: Place) -> tuple[str, Signature[Any]]:
+        """Return id and body of the chord to which something at `place` owes a part."""
+        scope_depth = len(self.plan.scopes[gather])
+        if place.depth == scope_depth:
+            instance = identity.scope_instance(self.run, place.stream, place.item)
+            chord = identity.chord_id(instance, gather)
+            return chord, self.gather_body(gather, place)
+        return self.stream_chord(gather, place.stream)
+
+    def stream_chord(self, gather: str, stream: str) -> tuple[str, Signature[Any]]:
+        """Return id and body of the chord of `gather` over the members of a stream."""
+        record = self._store.fan(self.run, stream)
+        chord = identity.chord_id(stream, gather)
+        outer = self.outer_place(record)
+        if self.plan.is_sole_source(Fan(record.node, record.channel), gather):
+            return chord, self.gather_body(gather, outer)
+        return chord, self._forward(gather, stream)
+
+    def outer_place(self, record: FanRecord) -> Place:
+        """Return where the emitter of a stream runs."""
+        return Place(record.stream, record.item, record.depth)
+
+    def gather_place(self, gather: str, place: Place) -> Place:
+        """Return where `gather` runs for something that reaches it from `place`."""
+        while place.depth > len(self.plan.scopes[gather]):
+            place = self.outer_place(self._store.fan(self.run, place.stream))
+        return place
+
+    def gather_unit(self, gather: str, place: Place) -> str:
+        """Return the id of the unit of `gather` that is reached from `place`."""
+        where = self.gather_place(gather, place)
+        instance = identity.scope_instance(self.run, where.stream, where.item)
+        return identity.gather_unit(instance, gather)
+
+    def chained(self, name: str) -> str | None:
+        """Return the node that follows `name` in its chain, if it is in one.
+
+        It does if `name` answers once, on its unnamed output only, to one node.
+        """
+        edges = self.plan.edges[name]
+        spec = self.plan.spec(name)
+        if len(edges) != 1 or edges[0].channel != DEFAULT_CHANNEL or spec is None:
+            return None
+        plain = spec.kind in (TaskKind.PLAIN, TaskKind.WRAPPER)
+        targets = edges[0].targets
+        if not plain or edges[0].kind is not ChannelKind.ONCE or len(targets) != 1:
+            return None
+        follower = targets[0]
+        follows = not self.plan.is_gather(follower) and self.plan.spec(follower)
+        return follower if follows else None
+
+    def _followers(self, name: str, unit: str) -> Sequence[Signature[Any]]:
+        found: list[Signature[Any]] = []
+        follower = self.chained(name)
+        while follower is not None and len(found) < LONGEST_CHAIN - 1:
+            unit = identity.child_unit(unit, DEFAULT_CHANNEL, follower, None)
+            found.append(self._signature(follower, unit, RUN_ITSELF))
+            follower = self.chained(follower)
+        return found
+
+    def _signature(self, name: str, unit: str, place: Place) -> Signature[Any]:
+        """Return a node's signature, as a part of the chord that it carries, if any."""
+        signature = self._bare(name, unit, place)
+        gather = self.plan.carried_gather(name)
+        if gather is not None:
+            signature.set(**chords.header_options(*self.chord_of(gather, place)))
+        return signature
+
+    def _bare(self, name: str, unit: str, place: Place) -> Signature[Any]:
+        spec = self.plan.spec(name)
+        if spec is None:
+            raise ValueError(f"node {name!r} is served by somebody else")
+        # The payload comes first: in a chain it is the answer of the node before.
+        args: tuple[str, ...] = (self.run, name)
+        if place.depth:
+            args = (*args, place.item, place.stream, str(place.depth))
+        where = f" #{place.item}" if place.item else ""
+        return Signature(
+            celery_name(spec.name),
+            args=args,
+            options={
+                "task_id": unit,
+                "queue": spec.queue,
+                "priority": self._priority,
+                "argsrepr": f"{name}{where} of run {self.run[:8]}",
+                "kwargsrepr": "",
+            },
+            app=self.app,
+        )
+
+    def _forward(self, gather: str, stream: str) -> Signature[Any]:
+        return Signature(
+            FORWARD_TASK,
+            args=(self.run, gather, stream),
+            options={
+                "task_id": stream_part(stream, gather),
+                "queue": "control",
+                "priority": self._priority,
+                "argsrepr": f"end of a stream into {gather} of run {self.run[:8]}",
+            },
+            immutable=True,
+            app=self.app,
+        )

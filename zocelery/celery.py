@@ -1,0 +1,181 @@
+"""The Celery app: `celery -A zocelery worker -Q images`.
+
+Every setting that promises something has a test that fails without it.
+"""
+
+import logging
+import threading
+from importlib.metadata import entry_points
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+from kombu import Connection
+
+from zocelery import queues
+from zocelery.deployment import current_deployment
+from zocelery.janitor import Janitor
+from zocelery.logs import set_up_logging
+from zocelery.registry import ENTRY_POINTS
+from zocelery.settings import Settings, current_settings
+from zocelery.watch import Keeper
+
+logger = logging.getLogger(__name__)
+
+
+def celery_settings(settings: Settings) -> dict[str, Any]:
+    """Return Celery's configuration for one environment."""
+    return {
+        "broker_url": settings.broker.url,
+        "result_backend": settings.redis.url,
+        "broker_transport_options": _transport_options(settings),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_heartbeat": 60,
+        # a closed channel (406) must be seen, not papered over
+        "broker_channel_error_retry": False,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        # acknowledged when done; given back when the worker dies
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_acks_on_failure": True,
+        "task_acks_on_timeout": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_soft_shutdown_timeout": 30.0,
+        # topic exchanges: delayed delivery on quorum queues needs them
+        "task_queues": queues.work_queues(settings.broker),
+        "task_default_queue": "control",
+        "task_default_exchange": queues.EXCHANGE,
+        "task_default_exchange_type": "topic",
+        "task_default_routing_key": "control",
+        "task_create_missing_queues": False,
+        "task_inherit_parent_priority": True,
+        "task_ignore_result": True,
+        "task_send_sent_event": settings.workers.events,
+        "worker_send_task_events": settings.workers.events,
+        "result_expires": settings.redis.expires,
+        "result_chord_expires": settings.redis.gather_expires,
+        "redis_socket_keepalive": True,
+        "redis_retry_on_timeout": True,
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 20,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        # RabbitMQ 4.3 refuses transient queues that are not exclusive
+        "control_queue_exclusive": True,
+        "event_queue_exclusive": True,
+    }
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    if settings.broker.is_redis:
+        return {
+            "visibility_timeout": 3600,
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+        }
+    return {
+        "confirm_publish": True,
+        "connect_retries_timeout": 60,
+        "max_retries": 100,
+        "interval_start": 0.2,
+        "interval_step": 0.3,
+        "interval_max": 2,
+    }
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return the Celery app of one environment, with the engine's own tasks."""
+    made = Celery(
+        "zocelery",
+        include=[
+            "zocelery.control",
+            *(entry.module for entry in entry_points(group=ENTRY_POINTS)),
+        ],
+    )
+    made.conf.update(celery_settings(settings))
+    made.steps["worker"].update({TopologyStep, KeeperStep, JanitorStep})
+    return made
+
+
+def apply_topology(connection: Connection, settings: Settings) -> list[str]:
+    """Declare all exchanges and queues; return the names of the queues."""
+    with connection.channel() as channel:
+        queues.results_exchange()(channel).declare()
+        declared = [
+            *queues.dead_letter_queues(settings.broker),
+            *queues.work_queues(settings.broker),
+        ]
+        for queue in declared:
+            bound = queue(channel)
+            bound.exchange.declare()
+            bound.queue_declare()
+            bound.queue_bind()
+    return [queue.name for queue in declared]
+
+
+class TopologyStep(bootsteps.StartStopStep):
+    """Declares the places for dead letters before the first message is taken."""
+
+    def start(self, worker: Any) -> None:
+        """Declare queues and exchanges, unless the configuration forbids it."""
+        settings = current_settings()
+        if settings.broker.declare:
+            with worker.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=None, interval_max=2)
+                apply_topology(connection, settings)
+
+
+class _ThreadStep(bootsteps.StartStopStep):
+    """Runs something in a thread of the workers that consume a certain queue."""
+
+    requires = ("celery.worker.components:Pool", TopologyStep)
+    queue: str
+    runner: type[Keeper] | type[Janitor]
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        self.running: Keeper | Janitor | None = None
+        super().__init__(worker, **options)
+
+    def start(self, worker: Any) -> None:
+        """Start the thread if this worker consumes the queue."""
+        if self.queue in worker.app.amqp.queues.consume_from:
+            self.running = self.runner(worker.app, current_deployment())
+            name = type(self.running).__name__
+            threading.Thread(target=self.running.run, name=name, daemon=True).start()
+
+    def stop(self, worker: Any) -> None:
+        """Stop the thread; others take over its work."""
+        if self.running is not None:
+            self.running.stop()
+
+    def terminate(self, worker: Any) -> None:
+        """Stop the thread, as in a warm shutdown."""
+        self.stop(worker)
+
+
+class KeeperStep(_ThreadStep):
+    """Keeps watches in workers of the queue `watch`."""
+
+    queue = "watch"
+    runner = Keeper
+
+
+class JanitorStep(_ThreadStep):
+    """Goes the janitor's rounds in workers of the queue `control`."""
+
+    queue = "control"
+    runner = Janitor
+
+
+@signals.setup_logging.connect
+def _set_up_logging(loglevel: int | str = "INFO", **_: Any) -> None:
+    level = logging.getLevelName(loglevel) if isinstance(loglevel, int) else loglevel
+    set_up_logging(level or "INFO")
+
+
+app = make_app(current_settings())
+"""The app that `celery -A zocelery` finds."""

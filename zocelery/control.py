@@ -1,0 +1,88 @@
+"""The engine's own tasks: the end of a stream, the end of a run."""
+
+import logging
+from typing import Any
+
+from celery import Task, shared_task
+
+from zocelery import chords
+from zocelery.canvas import FORWARD_TASK
+from zocelery.context import RunContext, get_context
+from zocelery.deployment import current_deployment
+from zocelery.outbox import END_RUN_TASK
+from zocelery.parts import stream_part
+from zocelery.store import RunStore
+from zocelery.task import PASSING_ERRORS
+
+logger = logging.getLogger(__name__)
+
+_POLICY: dict[str, Any] = {
+    "bind": True,
+    "ignore_result": True,
+    "acks_late": True,
+    "autoretry_for": PASSING_ERRORS,
+    "retry_backoff": 1,
+    "retry_backoff_max": 60,
+    "max_retries": None,
+    "retry_kwargs": {"max_retries": None},
+}
+
+
+@shared_task(name=FORWARD_TASK, **_POLICY)
+def forward(self: "Task[Any, Any]", run: str, gather: str, stream: str) -> None:
+    """Let the end of a stream arrive as one part at the outer chord of a gather."""
+    context = get_context(self.app, run)
+    place = context.canvas.outer_place(context.store.fan(run, stream))
+    chord, body = context.canvas.chord_of(gather, place)
+    chords.arrive(self.app, chord, stream_part(stream, gather), body)
+
+
+@shared_task(name=END_RUN_TASK, **_POLICY)
+def end_run(self: "Task[Any, Any]", run: str) -> None:
+    """Bring a run to its end: its history, what its listeners are told, its state."""
+    store = current_deployment().store
+    if run not in store.waiting_runs():
+        return
+    context = get_context(self.app, run)
+    state, error = run_outcome(context)
+    context.history.end_run(run, state, error, store.counts(run))
+    store.tell(run, {"run": run, "state": state, "error": error})
+    store.end_run(run, state, context.deployment.settings.redis.expires)
+    logger.info("Run %s %s", run, state)
+
+
+def run_outcome(context: RunContext) -> tuple[str, str | None]:
+    """Return how a run has ended ("finished", "failed", "cancelled") and why."""
+    if context.store.state(context.run) == "cancelled":
+        return "cancelled", None
+    problems = []
+    for row in context.history.run_nodes(context.run):
+        handled = row["state"] == "failed" and context.recipe.nodes[row["node"]].error
+        if row["state"] in ("failed", "parked") and not handled:
+            problems.append(f"{row['node']}: {row['error']}")
+    problems += _failed_fans(context)
+    return ("failed", "; ".join(problems)) if problems else ("finished", None)
+
+
+def _failed_fans(context: RunContext) -> list[str]:
+    """Name the nodes of which not one member succeeded and that no gather heard."""
+    problems = []
+    for node, counts in context.store.counts(context.run).items():
+        failed = counts.get("failed", 0)
+        hopeless = (
+            failed > 0 and not counts.get("done") and node in context.recipe.nodes
+        )
+        if hopeless and not context.plan.reachable_gathers(node):
+            reason = first_failure(context.store, context.run, node)
+            problems.append(f"{node}: all {failed} failed; {reason}")
+    return problems
+
+
+def first_failure(store: RunStore, run: str, node: str) -> str:
+    """Return the error of the first unit of `node` that failed."""
+    since = "0"
+    while events := store.events(run, since):
+        for since, event in events:  # noqa: B007  # the last id goes into the next call
+            if event.get("node") == node and event.get("state") == "failed":
+                return str(event.get("error"))
+    return "no reason is known"

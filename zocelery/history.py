@@ -1,0 +1,255 @@
+"""The history of runs, in SQL: every run, node, try and failed member.
+
+Written by the processes that run recipe steps (never by the workers of `images` for
+members of a fan-out), with statements that may be repeated.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    select,
+)
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from zocelery.errors import ServerUnreachableError, UnknownRunError
+
+SCHEMA_VERSION = 1
+
+_metadata = MetaData()
+
+runs = Table(
+    "zocelery_runs",
+    _metadata,
+    Column("run", String(64), primary_key=True),
+    Column("version", Integer, nullable=False, default=SCHEMA_VERSION),
+    Column("recipe", String(255), nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("host", String(255)),
+    Column("submitted", Float, nullable=False),
+    Column("ended", Float),
+    Column("error", Text),
+    Column("counts", JSON),
+)
+nodes = Table(
+    "zocelery_nodes",
+    _metadata,
+    Column("run", String(64), primary_key=True),
+    Column("unit", String(64), primary_key=True),
+    Column("node", String(255), nullable=False),
+    Column("task", String(255)),
+    Column("state", String(16), nullable=False),
+    Column("started", Float),
+    Column("ended", Float),
+    Column("result", JSON),
+    Column("error", Text),
+)
+tries = Table(
+    "zocelery_tries",
+    _metadata,
+    Column("run", String(64), primary_key=True),
+    Column("unit", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("node", String(255), nullable=False),
+    Column("host", String(255)),
+    Column("state", String(16), nullable=False),
+    Column("started", Float),
+    Column("ended", Float),
+    Column("error", Text),
+)
+failures = Table(
+    "zocelery_failures",
+    _metadata,
+    Column("run", String(64), primary_key=True),
+    Column("node", String(190), primary_key=True),
+    Column("item", String(64), primary_key=True),
+    Column("error", Text, nullable=False),
+)
+
+
+class History:
+    """The history of runs in one database."""
+
+    def __init__(self, url: str) -> None:
+        """Use the database at `url`; tables are made by `create_tables`."""
+        self.engine = _engine(url)
+
+    def create_tables(self) -> None:
+        """Create the tables that are not there yet.
+
+        Raises:
+            ServerUnreachableError: the database does not answer.
+        """
+        try:
+            _metadata.create_all(self.engine)
+        except OperationalError as error:
+            if "already exists" in str(error):  # two processes at once
+                return
+            shown = self.engine.url.render_as_string(hide_password=True)
+            reason = str(error.orig).splitlines()[0]
+            raise ServerUnreachableError(
+                f"cannot reach the history database {shown}: {reason}"
+            ) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    # writing
+
+    def add_run(self, **columns: Any) -> None:
+        """Add a run; the columns are those of the table `runs`."""
+        with self._writing() as connection:
+            key = {"run": columns.pop("run")}
+            _upsert(connection, runs, key, {"version": SCHEMA_VERSION, **columns})
+
+    def end_run(
+        self, run: str, state: str, error: str | None, counts: Mapping[str, Any]
+    ) -> None:
+        """Record how a run ended, and how many units of each node ended how."""
+        values = {"state": state, "error": error, "counts": dict(counts)}
+        with self._writing() as connection:
+            update = runs.update().where(runs.c.run == run)
+            connection.execute(update.values(ended=time.time(), **values))
+
+    def start_try(
+        self, run: str, unit: str, node: str, task: str, number: int, host: str
+    ) -> None:
+        """Record that a unit has begun its try `number` (1-based) on `host`."""
+        now = time.time()
+        key = {"run": run, "unit": unit}
+        with self._writing() as connection:
+            values = {"node": node, "task": task, "state": "running", "started": now}
+            _upsert(connection, nodes, key, values)
+            values = {"node": node, "host": host, "state": "running", "started": now}
+            _upsert(connection, tries, {**key, "number": number}, values)
+
+    def end_try(
+        self, run: str, unit: str, number: int, state: str, error: str | None = None
+    ) -> None:
+        """Record how a try ended; the unit may still be tried again."""
+        with self._writing() as connection:
+            here = (tries.c.run == run) & (tries.c.unit == unit)
+            update = tries.update().where(here & (tries.c.number == number))
+            connection.execute(
+                update.values(state=state, ended=time.time(), error=error)
+            )
+
+    def end_unit(
+        self,
+        run: str,
+        unit: str,
+        node: str,
+        state: str,
+        result: Any,
+        error: str | None,
+    ) -> None:
+        """Record how a unit ended and what it answered."""
+        values = {"node": node, "state": state, "result": result, "error": error}
+        with self._writing() as connection:
+            key = {"run": run, "unit": unit}
+            _upsert(connection, nodes, key, {**values, "ended": time.time()})
+
+    def add_failures(self, run: str, node: str, errors: Mapping[str, str]) -> None:
+        """Record the members of a fan-out that failed at `node`, by item."""
+        with self._writing() as connection:
+            for item, error in errors.items():
+                key = {"run": run, "node": node, "item": item}
+                _upsert(connection, failures, key, {"error": error})
+
+    def delete_run(self, run: str) -> None:
+        """Forget a run."""
+        with self._writing() as connection:
+            for table in (failures, tries, nodes, runs):
+                connection.execute(table.delete().where(table.c.run == run))
+
+    # reading
+
+    def run(self, run: str) -> dict[str, Any]:
+        """Return the row of a run, found by its id or the unique start of it.
+
+        Raises:
+            UnknownRunError: no run, or more than one, fits.
+        """
+        found = self._rows(select(runs).where(runs.c.run.startswith(run)).limit(2))
+        exact = [row for row in found if row["run"] == run]
+        if exact or len(found) == 1:
+            return (exact or found)[0]
+        problem = "more than one run starts" if found else "no run is known that starts"
+        raise UnknownRunError(f"{problem} with {run!r}")
+
+    def recent_runs(self, limit: int = 50) -> list[dict[str, Any]]:
+        """Return the newest runs, newest first."""
+        return self._rows(select(runs).order_by(runs.c.submitted.desc()).limit(limit))
+
+    def run_nodes(self, run: str) -> list[dict[str, Any]]:
+        """Return the units of a run that stand in the history, oldest first."""
+        query = select(nodes).where(nodes.c.run == run).order_by(nodes.c.started)
+        return self._rows(query)
+
+    def run_tries(self, run: str) -> list[dict[str, Any]]:
+        """Return every try of every unit in the history, oldest first."""
+        query = select(tries).where(tries.c.run == run).order_by(tries.c.started)
+        return self._rows(query)
+
+    def run_failures(self, run: str) -> list[dict[str, Any]]:
+        """Return the failed members of a run."""
+        return self._rows(select(failures).where(failures.c.run == run))
+
+    def _rows(self, query: Any) -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self.engine.begin() as connection:
+            yield connection
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _set_pragmas(connection: Any, record: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA busy_timeout = 30000")
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = NORMAL")
+            cursor.close()
+
+    return engine
+
+
+def _upsert(
+    connection: Connection,
+    table: Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+) -> None:
+    """Insert a row, or update the one that is there, on any database."""
+    here = [table.c[name] == value for name, value in key.items()]
+    changed = connection.execute(table.update().where(*here).values(**values))
+    if changed.rowcount:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(table.insert().values(**key, **values))
+    except IntegrityError:  # somebody else was quicker
+        connection.execute(table.update().where(*here).values(**values))

@@ -1,0 +1,60 @@
+"""Logs: every line says of which run, node and item it speaks."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_FIELDS: ContextVar[dict[str, str]] = ContextVar("zocelery_log_fields", default={})  # noqa: B039  # never changed in place
+TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s%(where)s: %(message)s"
+
+
+@contextmanager
+def log_context(**fields: str) -> Iterator[None]:
+    """Put `fields` (run, node, item) on every log record made meanwhile."""
+    token = _FIELDS.set({**_FIELDS.get(), **fields})
+    try:
+        yield
+    finally:
+        _FIELDS.reset(token)
+
+
+class RunFilter(logging.Filter):
+    """Adds run, node and item to records, and `where` as a text of the three."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields; every record passes."""
+        fields = _FIELDS.get()
+        for name in ("run", "node", "item"):
+            setattr(record, name, fields.get(name, ""))
+        where = " ".join(fields[n] for n in ("run", "node", "item") if fields.get(n))
+        record.where = f" [{where}]" if where else ""
+        return True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line, for log collectors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a JSON object."""
+        fields = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_FIELDS.get(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+def set_up_logging(level: str = "INFO", *, as_json: bool = False) -> None:
+    """Send all log records of this process to stderr."""
+    stream = logging.StreamHandler()
+    stream.addFilter(RunFilter())
+    stream.setFormatter(JsonFormatter() if as_json else logging.Formatter(TEXT_FORMAT))
+    root = logging.getLogger()
+    root.handlers[:] = [stream]
+    root.setLevel(level.upper())

@@ -1,0 +1,291 @@
+"""Outbox: what one unit sends while it runs, and what it still owes when it ends."""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from celery import Signature
+
+from zocelery import chords, identity
+from zocelery.canvas import Place
+from zocelery.catalogue import ChannelKind
+from zocelery.context import RunContext
+from zocelery.egress import send_to_foreign_queue
+from zocelery.errors import PermanentError
+from zocelery.messages import Emission
+from zocelery.parts import own_parts, passed_on_parts
+from zocelery.plan import ERROR_CHANNEL, Edge, Fan
+from zocelery.recipe import DEFAULT_CHANNEL
+from zocelery.store import Entry, FanRecord
+from zocelery.unit import Unit
+
+END_RUN_TASK = "zocelery.end_run"
+"""Brings a run to its end once nothing of it is under way."""
+
+
+class Outbox:
+    """Sends for one unit, and settles what it owes when it ends."""
+
+    def __init__(
+        self, context: RunContext, unit: Unit, spoken: Iterable[str] = ()
+    ) -> None:
+        """Send for `unit` of the run of `context`.
+
+        `spoken` are the channels for one message on which it has sent before.
+        """
+        self.spoken = set(spoken)
+        self._context = context
+        self._unit = unit
+        self._open_fans: set[str] = set()
+        self._entries: list[tuple[str, Entry]] = []
+        self._lock = threading.Lock()
+
+    # sending
+
+    def send(self, channel: str, payload: Any, item: str | None = None) -> None:
+        """Send on a channel; silently nothing if it is not connected.
+
+        Raises:
+            PermanentError: a channel for one message is used twice, or a member of a
+                stream comes without an item.
+        """
+        edge = self._context.plan.edge(self._unit.node, channel)
+        if edge is None:
+            return
+        if edge.kind is ChannelKind.STREAM:
+            self.send_members(channel, [Emission(channel, payload, item)])
+            return
+        with self._lock:
+            if edge.channel in self.spoken:
+                raise PermanentError(
+                    f"node {self._unit.node!r}: channel {channel!r} speaks only once"
+                )
+        self._send_once(edge, payload)
+
+    def send_members(self, channel: str, emissions: Sequence[Emission]) -> None:
+        """Send several members of a stream at once."""
+        edge = self._context.plan.edge(self._unit.node, channel)
+        if edge is None or not emissions:
+            return
+        for emission in emissions:
+            if not emission.item:
+                raise PermanentError(
+                    f"node {self._unit.node!r}: a member of channel {channel!r} "
+                    "comes without an item"
+                )
+        fan = Fan(self._unit.node, edge.channel)
+        stream = self._open_fan(fan)
+        items = [str(emission.item) for emission in emissions]
+        self._context.store.add_items(self._context.run, stream, items)
+        self._await_item_gathers(fan, stream, items)
+        for target in edge.targets:
+            self._send_members_to(target, fan, stream, emissions)
+
+    def answer(self, payload: Any) -> None:
+        """Send what the unit answered on its default output."""
+        if not self._unit.is_chained:
+            self.send(DEFAULT_CHANNEL, payload)
+            return
+        follower = self._context.canvas.chained(self._unit.node)
+        if follower is not None:
+            unit = self._child(DEFAULT_CHANNEL, follower, None)
+            self.spoken.add(DEFAULT_CHANNEL)
+            self._context.store.open_units(self._context.run, follower, [unit])
+
+    def send_error(self, payload: Mapping[str, Any]) -> bool:
+        """Tell the error nodes of a failure; False if the recipe names none."""
+        plan = self._context.plan
+        edge = plan.edge(self._unit.node, ERROR_CHANNEL)
+        if edge is not None:
+            self._send_once(edge, payload)
+        elif plan.recipe.error and self._unit.node not in plan.error_region:
+            errors = Edge(ERROR_CHANNEL, ChannelKind.ONCE, plan.recipe.error)
+            self._send_once(errors, payload)
+            return True
+        return edge is not None
+
+    def leave_error(self, error: str) -> None:
+        """Tell every gather that the unit could have reached why it does not."""
+        for gather in self._context.plan.reachable_gathers(self._unit.node):
+            self._leave(gather, ok=False, error=error)
+
+    # ending
+
+    def finish(self, state: str, event: Mapping[str, Any]) -> int:
+        """Pay what is owed, record the end and return how many units are open."""
+        context, unit = self._context, self._unit
+        unpaid = list(self._unpaid())
+        if unpaid or self._open_fans:
+            self.flush()
+        for fan in context.plan.fans(unit.node):
+            self._close_fan(fan)
+        for gather, part in unpaid:
+            chord, body = context.canvas.chord_of(gather, unit.place)
+            chords.arrive(context.app, chord, part, body)
+        _, still_open = context.store.finish_unit(
+            context.run, unit.id, unit.node, state, event, self._entries
+        )
+        self.end_run_if_idle(still_open)
+        return still_open
+
+    def flush(self) -> None:
+        """Hand over now what was left for gathers; it would be at the end anyway."""
+        for gather_unit, entry in self._entries:
+            self._context.store.add_entries(self._context.run, gather_unit, [entry])
+        self._entries.clear()
+
+    def end_run_if_idle(self, still_open: int) -> None:
+        """Ask for the end of the run if nothing that can go on is under way."""
+        context = self._context
+        if still_open > 0:
+            parked = still_open < 100 and context.store.parked_count(context.run)
+            waiting = parked and len(context.store.awaited_gathers(context.run))
+            if not parked or still_open > waiting:
+                return
+        ask_for_end(context)
+
+    # once channels
+
+    def _send_once(self, edge: Edge, payload: Any) -> None:
+        context, place = self._context, self._unit.place
+        self.spoken.add(edge.channel)
+        for target in edge.targets:
+            if context.plan.is_gather(target):
+                self._leave(target, ok=True, value=payload)
+            elif context.plan.spec(target) is None:
+                send_to_foreign_queue(context, target, payload)
+            else:
+                unit = self._child(edge.channel, target, None)
+                context.store.open_units(context.run, target, [unit])
+                context.canvas.node(target, unit, payload, place).apply_async()
+
+    def _child(self, channel: str, node: str, item: str | None) -> str:
+        return identity.child_unit(self._unit.id, channel, node, item)
+
+    def _leave(self, gather: str, **envelope: Any) -> None:
+        place = self._unit.place
+        source = self._source(place)
+        key = f"{self._unit.node}|{source}|{place.item}|{self._unit.id[:8]}"
+        entry = Entry(key=key, source=source, item=place.item, **envelope)
+        gather_unit = self._context.canvas.gather_unit(gather, place)
+        self._entries.append((gather_unit, entry))
+
+    def _source(self, place: Place) -> str:
+        if not place.stream:
+            return self._unit.node
+        record = self._context.store.fan(self._context.run, place.stream)
+        return f"{record.node}/{record.channel}"
+
+    # streams
+
+    def _open_fan(self, fan: Fan) -> str:
+        context, place = self._context, self._unit.place
+        stream = identity.stream_id(self._unit.id, fan.channel)
+        if stream not in self._open_fans:
+            record = FanRecord(
+                fan.node, fan.channel, place.stream, place.item, place.depth
+            )
+            context.store.open_fan(context.run, stream, record)
+            for gather in context.plan.closing_gathers(fan):
+                unit = context.canvas.gather_unit(gather, place)
+                context.store.note_stream(context.run, unit, stream, closed=False)
+            self._open_fans.add(stream)
+        return stream
+
+    def _await_item_gathers(self, fan: Fan, stream: str, items: Sequence[str]) -> None:
+        context = self._context
+        depth = self._unit.place.depth + 1
+        for gather in context.plan.item_gathers(fan):
+            for item in items:
+                await_gather(context, gather, Place(stream, item, depth))
+
+    def _send_members_to(
+        self, target: str, fan: Fan, stream: str, emissions: Sequence[Emission]
+    ) -> None:
+        context = self._context
+        if context.plan.is_gather(target):
+            self._leave_members(target, fan, emissions)
+            return
+        if context.plan.spec(target) is None:
+            for emission in emissions:
+                send_to_foreign_queue(context, target, emission.payload)
+            return
+        units = [self._child(fan.channel, target, e.item) for e in emissions]
+        context.store.open_units(context.run, target, units)
+        depth = self._unit.place.depth + 1
+        with context.app.producer_pool.acquire(block=True) as producer:
+            for unit, emission in zip(units, emissions, strict=True):
+                place = Place(stream, str(emission.item), depth)
+                signature = context.canvas.node(target, unit, emission.payload, place)
+                signature.apply_async(producer=producer)
+
+    def _leave_members(
+        self, gather: str, fan: Fan, emissions: Sequence[Emission]
+    ) -> None:
+        source = f"{fan.node}/{fan.channel}"
+        unit = self._context.canvas.gather_unit(gather, self._unit.place)
+        entries = [
+            Entry(f"{fan.node}|{source}|{e.item}", source, str(e.item), True, e.payload)
+            for e in emissions
+        ]
+        self._context.store.add_entries(self._context.run, unit, entries)
+
+    def _close_fan(self, fan: Fan) -> None:
+        """Say how many members the stream had: its gathers wait for no more."""
+        context, place = self._context, self._unit.place
+        stream = self._open_fan(fan)
+        count = context.store.item_count(context.run, stream)
+        for gather in context.plan.closing_gathers(fan):
+            size = count * context.plan.member_parts(fan, gather) + 1
+            chord, body = context.canvas.stream_chord(gather, stream)
+            chords.set_chord_size(context.app, chord, size)
+            unit = context.canvas.gather_unit(gather, place)
+            context.store.note_stream(context.run, unit, stream, closed=True)
+            chords.arrive(context.app, chord, stream, body)
+
+    # what is owed to gathers
+
+    def _unpaid(self) -> Iterator[tuple[str, str]]:
+        """Yield gather and id of the parts that no message will bring."""
+        plan, unit = self._context.plan, self._unit
+        for gather in plan.reachable_gathers(unit.node):
+            for part in own_parts(plan, unit.id, unit.node, gather):
+                if part != unit.id or not unit.carries:
+                    yield gather, part
+            for edge in plan.edges[unit.node]:
+                silent = edge.channel not in self.spoken
+                if silent and edge.kind is ChannelKind.ONCE:
+                    for part in passed_on_parts(plan, unit.id, edge, gather):
+                        yield gather, part
+
+
+def await_gather(context: RunContext, gather: str, place: Place) -> None:
+    """Open the chord of a gather for one instance of its scope.
+
+    Called before anything that owes it a part is published.
+    """
+    instance = identity.scope_instance(context.run, place.stream, place.item)
+    unit = identity.gather_unit(instance, gather)
+    size = context.plan.scope_parts(gather, context.plan.scopes[gather])
+    chord = identity.chord_id(instance, gather)
+    chords.set_chord_size(context.app, chord, size)
+    record = {
+        "node": gather,
+        "stream": place.stream,
+        "item": place.item,
+        "depth": place.depth,
+        "since": time.time(),
+    }
+    context.store.await_gather(context.run, unit, record)
+    context.store.open_units(context.run, gather, [unit])
+
+
+def ask_for_end(context: RunContext) -> None:
+    """Publish the task that brings a run to its end; asking twice is harmless."""
+    Signature(
+        END_RUN_TASK,
+        args=(context.run,),
+        options={"queue": "control", "argsrepr": f"run {context.run[:8]}"},
+        app=context.app,
+    ).apply_async()

@@ -1,0 +1,208 @@
+"""Recipe checks: is the graph whole, and does it fit the tasks that there are?"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import networkx
+from pydantic import BaseModel, ValidationError
+
+from zocelery.catalogue import Catalogue, TaskKind, TaskSpec
+from zocelery.errors import RecipeError
+from zocelery.recipe import Node, Recipe
+from zocelery.recipe_documents import did_you_mean, refuse, shown
+from zocelery.templates import has_braces
+
+_ROUTING = ("task", "wrapper", "queue", "service", "topic", "exchange")
+
+Check = Callable[[Recipe], Iterator[str]]
+
+
+def check_recipe(recipe: Recipe, catalogue: Catalogue | None = None) -> None:
+    """Refuse a recipe that cannot run; takes time linear in its size.
+
+    Without a catalogue only the graph is judged: starts, targets, cycles, nodes that
+    nothing reaches, gathers that nothing feeds. With one also tasks, channels and
+    parameters; what still holds placeholders is passed over.
+
+    Raises:
+        RecipeError: lists all problems, one a line, each with its node.
+    """
+    problems = [problem for check in _GRAPH_CHECKS for problem in check(recipe)]
+    if catalogue is not None:
+        fed = _fed(recipe)
+        for node in recipe:
+            problems += _check_task(node, catalogue, is_fed=node.name in fed)
+    if problems:
+        refuse(f"recipe {recipe.name!r}", problems)
+
+
+def find_cycles(recipe: Recipe) -> list[list[str]]:
+    """Return one cycle from each knot of nodes that feed each other.
+
+    A cycle begins and ends with the same node.
+    """
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(recipe.nodes)
+    graph.add_edges_from(
+        (node.name, target)
+        for node in recipe
+        for target in node.targets
+        if target in recipe.nodes
+    )
+    order = {name: position for position, name in enumerate(recipe.nodes)}
+    cycles = [
+        _cycle_in(graph, knot, min(knot, key=order.__getitem__))
+        for knot in networkx.strongly_connected_components(graph)
+        if len(knot) > 1 or any(graph.has_edge(name, name) for name in knot)
+    ]
+    return sorted(cycles, key=lambda cycle: order[cycle[0]])
+
+
+def _check_starts(recipe: Recipe) -> Iterator[str]:
+    if not recipe.nodes:
+        yield "there are no nodes"
+    if not recipe.start:
+        yield "there is no start"
+    yield from _check_names("start", (start.node for start in recipe.start), recipe)
+    yield from _check_names("error", recipe.error, recipe)
+
+
+def _check_targets(recipe: Recipe) -> Iterator[str]:
+    for node in recipe:
+        place = f"node {node.name!r}"
+        for channel, targets in node.outputs.items():
+            key = f"{place}, output.{channel}" if channel else f"{place}, output"
+            yield from _check_names(key, targets, recipe)
+        yield from _check_names(f"{place}, error", node.error, recipe)
+
+
+def _check_names(place: str, names: Iterable[str], recipe: Recipe) -> Iterator[str]:
+    for name in names:
+        if name not in recipe.nodes:
+            hint = did_you_mean(name, recipe.nodes)
+            yield f"{place}: there is no node {name!r}{hint}"
+
+
+def _check_cycles(recipe: Recipe) -> Iterator[str]:
+    for cycle in find_cycles(recipe):
+        yield f"nodes feed each other in a cycle: {' -> '.join(cycle)}"
+
+
+def _check_reach(recipe: Recipe) -> Iterator[str]:
+    reached = {*recipe.error, *(start.node for start in recipe.start)}
+    waiting = [name for name in reached if name in recipe.nodes]
+    while waiting:
+        for target in recipe.nodes[waiting.pop()].targets:
+            if target not in reached and target in recipe.nodes:
+                reached.add(target)
+                waiting.append(target)
+    for name in recipe.nodes:
+        if name not in reached:
+            yield f"node {name!r}: nothing leads to it from the start"
+
+
+def _check_keys(recipe: Recipe) -> Iterator[str]:
+    fed = _fed(recipe)
+    for node in recipe:
+        if node.gather and node.foreach is not None:
+            yield f"node {node.name!r}: gather and foreach exclude each other"
+        if node.task is not None and node.wrapper is not None:
+            yield f"node {node.name!r}: task and wrapper exclude each other"
+        if node.gather and node.name not in fed:
+            yield f"node {node.name!r}: gathers, but no node feeds it"
+
+
+def _fed(recipe: Recipe) -> set[str]:
+    return {target for node in recipe for target in node.targets}
+
+
+_GRAPH_CHECKS: tuple[Check, ...] = (
+    _check_starts,
+    _check_targets,
+    _check_cycles,
+    _check_reach,
+    _check_keys,
+)
+
+
+def _check_task(node: Node, catalogue: Catalogue, *, is_fed: bool) -> Iterator[str]:
+    """Yield what does not fit between a node and the task that does its work."""
+    is_open = any(has_braces(getattr(node, key)) for key in _ROUTING)
+    if is_open or catalogue.is_foreign(node):
+        return
+    try:
+        spec = catalogue.find(node)
+    except RecipeError as error:
+        yield f"{error}{_task_alike(node, catalogue)}"
+        return
+    gathers = bool(node.gather) or spec.kind is TaskKind.GATHER
+    if node.deadline is not None and not gathers:
+        yield f"node {node.name!r}: deadline is for nodes that gather"
+    if gathers and not node.gather and not is_fed:
+        yield f"node {node.name!r}: task {spec.name!r} gathers, but no node feeds it"
+    yield from _check_channels(node, spec)
+    if spec.parameters is not None:
+        yield from _check_parameters(node, spec.parameters)
+
+
+def _check_channels(node: Node, spec: TaskSpec) -> Iterator[str]:
+    for channel in node.outputs:
+        if not has_braces(channel) and spec.channel_kind(channel) is None:
+            known = ", ".join(spec.channel_names)
+            hint = did_you_mean(channel, spec.channel_names)
+            yield (
+                f"node {node.name!r}: task {spec.name!r} has no channel {channel!r} "
+                f"(it has {known}){hint}"
+            )
+
+
+def _check_parameters(node: Node, model: type[BaseModel]) -> Iterator[str]:
+    """Yield the parameters that the task's model refuses, placeholders apart."""
+    try:
+        model.model_validate(dict(node.parameters))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+    else:
+        return
+    names = [field.alias or name for name, field in model.model_fields.items()]
+    has_open_keys = any(has_braces(key) for key in node.parameters)
+    for fault in faults:
+        path = ".".join(str(step) for step in fault["loc"])
+        if fault["type"] == "missing":
+            is_open = has_open_keys
+        elif fault["type"] == "extra_forbidden":
+            is_open = has_braces(path)
+        else:
+            is_open = has_braces(fault["input"])
+        if not is_open:
+            yield f"node {node.name!r}, parameters{_misfit(fault, path, names)}"
+
+
+def _misfit(fault: Any, path: str, names: Iterable[str]) -> str:
+    """Say what is wrong with the parameter at `path`."""
+    if fault["type"] == "missing":
+        return f": there is no {path!r}"
+    if fault["type"] == "extra_forbidden":
+        return f": unknown parameter {path!r}{did_you_mean(path, names)}"
+    reason = fault["msg"][:1].lower() + fault["msg"][1:]
+    place = f".{path}" if path else ""
+    return f"{place}: {reason}, not {shown(fault['input'])}"
+
+
+def _task_alike(node: Node, catalogue: Catalogue) -> str:
+    """Return a hint at the task whose name is most like what the node asks for."""
+    asked = node.task or node.wrapper or node.queue or node.service or ""
+    known = [name for spec in catalogue for name in (spec.name, *spec.aliases)]
+    return did_you_mean(asked, known)
+
+
+def _cycle_in(graph: "networkx.DiGraph[str]", knot: set[str], first: str) -> list[str]:
+    """Walk from `first` within its knot until a node comes again: that is a cycle."""
+    path = [first]
+    seen = {first: 0}
+    while True:
+        step = next(target for target in graph.successors(path[-1]) if target in knot)
+        path.append(step)
+        if step in seen:
+            return path[seen[step] :]
+        seen[step] = len(path) - 1

@@ -1,0 +1,218 @@
+"""Settings: one TOML file with named environments, overridden by `ZOCELERY_*`."""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zocelery.errors import ConfigurationError
+from zocelery.resources import resource_dir
+
+
+class _Section(BaseModel):
+    """A table of the configuration file: frozen, and refuses misspelt options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BrokerSettings(_Section):
+    """Where messages go."""
+
+    url: str
+    queue_type: Literal["classic", "quorum"]
+    declare: bool
+    connect_timeout: float = Field(gt=0)
+
+    @property
+    def is_redis(self) -> bool:
+        """Whether the broker is a Redis server, as in some embedded runs."""
+        return self.url.startswith(("redis", "unix"))
+
+
+class RedisSettings(_Section):
+    """Where results, gathers and the live state of runs are kept."""
+
+    url: str
+    expires: int = Field(gt=0)
+    gather_expires: int = Field(gt=0)
+
+
+class HistorySettings(_Section):
+    """Where the history of runs is kept."""
+
+    url: str
+
+
+class RecipeSettings(_Section):
+    """Where recipes are found."""
+
+    folders: tuple[Path, ...]
+    aliases: Mapping[str, str]
+
+
+class QueueSettings(_Section):
+    """Zocalo's queues: which task does the work, and which others serve."""
+
+    tasks: Mapping[str, str]
+    foreign: tuple[str, ...]
+
+
+class PrioritySettings(_Section):
+    """Priorities in the queue `images`; 9 overtakes everything."""
+
+    live: int = Field(ge=0, le=9)
+    reprocessing: int = Field(ge=0, le=9)
+
+
+class WorkerSettings(_Section):
+    """How workers behave."""
+
+    events: bool
+    janitor_interval: float = Field(gt=0)
+    watch_lease: float = Field(gt=0)
+    delivery_limit: int = Field(ge=1)
+    roots: tuple[Path, ...]
+
+
+class RunSettings(_Section):
+    """What is asked of a machine before a run starts on it."""
+
+    free_space: int = Field(ge=0)
+
+
+class Settings(_Section):
+    """All settings of one environment."""
+
+    environment: str
+    broker: BrokerSettings
+    redis: RedisSettings
+    history: HistorySettings
+    recipes: RecipeSettings
+    queues: QueueSettings
+    priority: PrioritySettings
+    workers: WorkerSettings
+    run: RunSettings
+
+
+def load_settings(
+    file: Path | None = None,
+    environment: str | None = None,
+    variables: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Read the bundled defaults, the user's file and the `ZOCELERY_*` variables.
+
+    Args:
+        file: the user's file; by default the one that `ZOCELERY_CONFIG` names, if any.
+        environment: by default `ZOCELERY_ENVIRONMENT`, then what the file says.
+        variables: the process's environment variables.
+
+    Raises:
+        ConfigurationError: names the file or variable, the option and its value.
+    """
+    merged = _read(resource_dir("config") / "zocelery.toml")
+    named = variables.get("ZOCELERY_CONFIG")
+    path = file or (Path(named) if named else None)
+    own = _read(path) if path else {}
+    environments = own.pop("environments", {})
+    merged = _overlay(merged, own)
+    chosen = environment or variables.get("ZOCELERY_ENVIRONMENT")
+    chosen = chosen or str(merged["environment"])
+    if chosen in environments:
+        merged = _overlay(merged, environments[chosen])
+    elif environments or chosen != "default":
+        known = ", ".join(sorted(environments)) or "none"
+        raise ConfigurationError(
+            f"{path or 'no configuration file'}: environment {chosen!r} is not there "
+            f"(known: {known})"
+        )
+    merged["environment"] = chosen
+    merged = _overlay(merged, _from_variables(merged, variables))
+    return _validate(_read_secrets(merged), path)
+
+
+@cache
+def current_settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return load_settings()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: is not TOML: {error}") from error
+
+
+def _overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `top` laid over it, table by table."""
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        both_tables = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _overlay(old, value) if both_tables else value  # type: ignore[arg-type]  # old is a dict here
+        if key.removesuffix("_file") != key:
+            merged.pop(key.removesuffix("_file"), None)
+    return merged
+
+
+def _from_variables(
+    known: Mapping[str, Any], variables: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the options that `ZOCELERY_SECTION_OPTION` variables set."""
+    found: dict[str, Any] = {}
+    for section, options in known.items():
+        if not isinstance(options, dict):
+            continue
+        prefix = f"ZOCELERY_{section.upper()}_"
+        for name, text in variables.items():
+            if name.startswith(prefix):
+                option = name.removeprefix(prefix).lower()
+                found.setdefault(section, {})[option] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    """Return the JSON value of a list, table or number, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _read_secrets(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace each `option_file` by `option`, read from the file that it names."""
+    result: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            result[key] = _read_secrets(value)
+        elif key.endswith("_file"):
+            try:
+                text = Path(value).read_text()
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{key} = {value!r}: cannot be read: {error.strerror}"
+                ) from error
+            result[key.removesuffix("_file")] = text.strip()
+        else:
+            result[key] = value
+    return result
+
+
+def _validate(table: Mapping[str, Any], path: Path | None) -> Settings:
+    try:
+        return Settings.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(str(part) for part in first["loc"])
+        secret = "url" in option
+        shown = "" if secret else f" (value: {first['input']!r})"
+        where = path or "configuration"
+        raise ConfigurationError(f"{where}: {option}: {first['msg']}{shown}") from None

@@ -1,0 +1,420 @@
+"""The live state of runs, in Redis: what is under way, what was answered, what waits.
+
+Every change that may come twice is keyed by the id of the task that makes it and is
+made by a script, whole or not at all: a second delivery changes nothing.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+PREFIX = "zocelery:"
+_PARTS = (
+    "recipe",
+    "opened",
+    "finished",
+    "counts",
+    "events",
+    "answers",
+    "gathers",
+    "names",
+    "parked",
+)
+"""What is kept of every run; what streams and gathers add is in the set `names`."""
+WAITING_RUNS = PREFIX + "active"
+"""Set of the ids of runs that have not ended."""
+
+_OPEN = """
+local added = 0
+for i = 2, #ARGV do
+  if redis.call('SADD', KEYS[2], ARGV[i]) == 1 then added = added + 1 end
+end
+if added > 0 then
+  redis.call('HINCRBY', KEYS[1], 'open', added)
+  redis.call('HINCRBY', KEYS[3], ARGV[1] .. ':total', added)
+end
+return added
+"""
+
+_FINISH = """
+for i = 5, #KEYS do
+  local at = 2 * (i - 5) + 4
+  redis.call('HSETNX', KEYS[i], ARGV[at], ARGV[at + 1])
+end
+if redis.call('SADD', KEYS[2], ARGV[1]) == 1 then
+  redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
+  redis.call('XADD', KEYS[4], '*', 'e', ARGV[3])
+  return {1, redis.call('HINCRBY', KEYS[1], 'open', -1)}
+end
+return {0, tonumber(redis.call('HGET', KEYS[1], 'open') or 0)}
+"""
+
+_SET_RUNNING = """
+if redis.call('HGET', KEYS[1], 'state') == 'submitting' then
+  redis.call('HSET', KEYS[1], 'state', 'running')
+end
+"""
+
+_EXTEND = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return 0
+"""
+
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FanRecord:
+    """An open stream: who emits it, and in which member of which outer stream."""
+
+    node: str
+    channel: str
+    stream: str
+    """The stream around the emitter; "" when it runs once in the run."""
+    item: str
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What reached a gather from one member: an envelope, and where it came from."""
+
+    key: str
+    source: str
+    item: str
+    ok: bool
+    value: Any = None
+    error: str | None = None
+
+    def dump(self) -> str:
+        """Return the entry as JSON; only one of value and error is kept."""
+        rest = {"v": self.value} if self.ok else {"e": self.error}
+        return json.dumps({"s": self.source, "i": self.item, **rest})
+
+    @classmethod
+    def load(cls, key: str, text: str) -> "Entry":
+        """Read what `dump` wrote."""
+        data = json.loads(text)
+        ok = "e" not in data
+        return cls(key, data["s"], data["i"], ok, data.get("v"), data.get("e"))
+
+
+class RunStore:
+    """The live state of all runs on one Redis server."""
+
+    def __init__(self, client: Any) -> None:
+        """Use `client`, a `redis.Redis` that decodes responses.
+
+        It is not annotated as such because redis-py's hints leave open whether an
+        answer is text or bytes, there or still to be awaited.
+        """
+        self.client = client
+
+    # runs
+
+    def create_run(self, run: str, record: Mapping[str, Any], expires: int) -> bool:
+        """Store the run's recipe and parameters; False if the id is already taken."""
+        taken = not self.client.set(
+            self._key(run, "recipe"), json.dumps(record), nx=True, ex=expires
+        )
+        if not taken:
+            fields = {"state": "submitting", "open": 0}
+            self.client.hset(self._key(run), mapping=fields)
+        return not taken
+
+    def await_run(self, run: str) -> None:
+        """Count the run among those that have not ended; its first units are open."""
+        self.client.sadd(WAITING_RUNS, run)
+
+    def set_running(self, run: str) -> None:
+        """Note that all starts of the run have been published."""
+        self._set_running(keys=[self._key(run)])
+
+    def forget_run(self, run: str) -> None:
+        """Count the run no longer among those that have not ended."""
+        self.client.srem(WAITING_RUNS, run)
+
+    def recipe_record(self, run: str) -> dict[str, Any] | None:
+        """Return what `create_run` stored, or None if it is gone."""
+        text = self.client.get(self._key(run, "recipe"))
+        return json.loads(text) if text else None
+
+    def state(self, run: str) -> str | None:
+        """Return the live state of the run, or None if there is none."""
+        found: str | None = self.client.hget(self._key(run), "state")
+        return found
+
+    def open_count(self, run: str) -> int:
+        """Return how many units of the run are under way."""
+        return int(self.client.hget(self._key(run), "open") or 0)
+
+    def cancel(self, run: str) -> None:
+        """Mark the run as cancelled: its units end without doing their work."""
+        self.client.hset(self._key(run), "state", "cancelled")
+
+    def end_run(self, run: str, state: str, expires: int) -> None:
+        """Mark the run as ended and let its live state expire."""
+        named = self.client.smembers(self._key(run, "names"))
+        parts = (*_PARTS, *named)
+        keys = [self._key(run), *(self._key(run, part) for part in parts)]
+        with self.client.pipeline() as pipe:
+            pipe.hset(self._key(run), "state", state)
+            pipe.srem(WAITING_RUNS, run)
+            for key in keys:
+                pipe.expire(key, expires)
+            pipe.execute()
+
+    def waiting_runs(self) -> set[str]:
+        """Return the ids of all runs that have not ended."""
+        return set(self.client.smembers(WAITING_RUNS))
+
+    # units
+
+    def open_units(self, run: str, node: str, units: Sequence[str]) -> int:
+        """Count units that are about to be published; each id is counted once."""
+        keys = [self._key(run), self._key(run, "opened"), self._key(run, "counts")]
+        return int(self._open(keys=keys, args=[node, *units]))
+
+    def finish_unit(
+        self,
+        run: str,
+        unit: str,
+        node: str,
+        state: str,
+        event: Mapping[str, Any],
+        entries: Sequence[tuple[str, Entry]] = (),
+    ) -> tuple[bool, int]:
+        """Record the end of a unit, its event and what it leaves for gathers.
+
+        Args:
+            run: the run's id.
+            unit: the unit's id.
+            node: the unit's node.
+            state: "done", "failed", "skipped" or "cancelled".
+            event: what live listeners are told.
+            entries: pairs of a gather's unit id and the entry that it shall find.
+
+        Returns:
+            Whether this was the first time, and how many units are still under way.
+        """
+        keys = [
+            self._key(run),
+            self._key(run, "finished"),
+            self._key(run, "counts"),
+            self._key(run, "events"),
+            *(self._key(run, "gather", gather) for gather, _ in entries),
+        ]
+        args = [unit, f"{node}:{state}", json.dumps(event)]
+        for _, entry in entries:
+            args += [entry.key, entry.dump()]
+        first, still_open = self._finish(keys=keys, args=args)
+        return bool(first), int(still_open)
+
+    def park_unit(
+        self, run: str, unit: str, node: str, event: Mapping[str, Any]
+    ) -> int:
+        """Record that a unit waits as a dead letter; return how many are under way."""
+        keys = [
+            self._key(run),
+            self._key(run, "parked"),
+            self._key(run, "counts"),
+            self._key(run, "events"),
+        ]
+        args = [unit, f"{node}:parked", json.dumps(event)]
+        return int(self._finish(keys=keys, args=args)[1])
+
+    def unpark_unit(self, run: str, unit: str, node: str) -> bool:
+        """Count a parked unit as under way again; False if it was not parked."""
+        if not self.client.srem(self._key(run, "parked"), unit):
+            return False
+        with self.client.pipeline() as pipe:
+            pipe.hincrby(self._key(run), "open", 1)
+            pipe.hincrby(self._key(run, "counts"), f"{node}:parked", -1)
+            pipe.hset(self._key(run), "state", "running")
+            pipe.sadd(WAITING_RUNS, run)
+            pipe.execute()
+        return True
+
+    def parked_count(self, run: str) -> int:
+        """Return how many units of the run wait as dead letters."""
+        return int(self.client.scard(self._key(run, "parked")))
+
+    def is_finished(self, run: str, unit: str) -> bool:
+        """Whether the unit has ended before."""
+        return bool(self.client.sismember(self._key(run, "finished"), unit))
+
+    def counts(self, run: str) -> dict[str, dict[str, int]]:
+        """Return for each node how many units are known and how they ended."""
+        counts: dict[str, dict[str, int]] = {}
+        for field, number in self.client.hgetall(self._key(run, "counts")).items():
+            node, _, state = field.rpartition(":")
+            counts.setdefault(node, {})[state] = int(number)
+        return counts
+
+    def save_answer(self, run: str, unit: str, answer: Any) -> None:
+        """Keep what a unit answered, for the case that it is delivered again."""
+        self.client.hset(self._key(run, "answers"), unit, json.dumps(answer))
+
+    def answer(self, run: str, unit: str) -> Any:
+        """Return what `save_answer` kept, or None."""
+        text = self.client.hget(self._key(run, "answers"), unit)
+        return json.loads(text) if text else None
+
+    # events
+
+    def tell(self, run: str, event: Mapping[str, Any]) -> None:
+        """Tell live listeners of the run."""
+        self.client.xadd(self._key(run, "events"), {"e": json.dumps(event)})
+
+    def events(
+        self, run: str, since: str = "0", wait: float = 0.0, limit: int = 1000
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Return events after `since` with their ids, waiting `wait` s for one."""
+        block = max(1, int(wait * 1000)) if wait else None
+        name = self._key(run, "events")
+        answer = self.client.xread({name: since}, count=limit, block=block)
+        if not answer:
+            return []
+        return [(ident, json.loads(fields["e"])) for ident, fields in answer[0][1]]
+
+    # streams
+
+    def open_fan(self, run: str, stream: str, record: FanRecord) -> None:
+        """Store who emits a stream; the second time changes nothing."""
+        fields = {
+            "node": record.node,
+            "channel": record.channel,
+            "stream": record.stream,
+            "item": record.item,
+            "depth": record.depth,
+        }
+        with self.client.pipeline() as pipe:
+            pipe.hset(self._key(run, "fan", stream), mapping=fields)
+            pipe.sadd(self._key(run, "names"), f"fan:{stream}", f"fan:{stream}:items")
+            pipe.execute()
+
+    def fan(self, run: str, stream: str) -> FanRecord:
+        """Return who emits the stream; KeyError if it is not known."""
+        fields = self.client.hgetall(self._key(run, "fan", stream))
+        depth = int(fields["depth"])
+        return FanRecord(
+            fields["node"], fields["channel"], fields["stream"], fields["item"], depth
+        )
+
+    def add_items(self, run: str, stream: str, items: Iterable[str]) -> None:
+        """Note members of a stream that are about to be published."""
+        self.client.sadd(self._key(run, "fan", stream, "items"), *items)
+
+    def items(self, run: str, stream: str) -> set[str]:
+        """Return the members of a stream that were ever published."""
+        return set(self.client.smembers(self._key(run, "fan", stream, "items")))
+
+    def item_count(self, run: str, stream: str) -> int:
+        """Return how many members of a stream were ever published."""
+        return int(self.client.scard(self._key(run, "fan", stream, "items")))
+
+    # gathers
+
+    def add_entries(
+        self, run: str, gather: str, entries: Sequence[Entry] | Iterator[Entry]
+    ) -> None:
+        """Leave entries for a gather; what is there under the same key stays."""
+        with self.client.pipeline() as pipe:
+            for entry in entries:
+                name = self._key(run, "gather", gather)
+                pipe.hsetnx(name, entry.key, entry.dump())
+            pipe.execute()
+
+    def entries(self, run: str, gather: str) -> list[Entry]:
+        """Return what was left for a gather."""
+        found = self.client.hgetall(self._key(run, "gather", gather))
+        return [Entry.load(key, text) for key, text in found.items()]
+
+    def entry_count(self, run: str, gather: str) -> int:
+        """Return how much was left for a gather."""
+        return int(self.client.hlen(self._key(run, "gather", gather)))
+
+    def await_gather(self, run: str, gather: str, record: Mapping[str, Any]) -> None:
+        """Note a gather that has not run yet, for the janitor."""
+        with self.client.pipeline() as pipe:
+            pipe.hsetnx(self._key(run, "gathers"), gather, json.dumps(record))
+            pipe.sadd(self._key(run, "names"), f"gather:{gather}", f"streams:{gather}")
+            pipe.execute()
+
+    def awaited_gathers(self, run: str) -> dict[str, dict[str, Any]]:
+        """Return the gathers that have not run yet, by unit id."""
+        found = self.client.hgetall(self._key(run, "gathers"))
+        return {gather: json.loads(text) for gather, text in found.items()}
+
+    def gather_ran(self, run: str, gather: str) -> None:
+        """Forget an awaited gather."""
+        self.client.hdel(self._key(run, "gathers"), gather)
+
+    def note_stream(self, run: str, gather: str, stream: str, closed: bool) -> None:
+        """Note for a gather that one of its streams has begun or has ended."""
+        key = self._key(run, "streams", gather)
+        if closed:
+            self.client.hset(key, stream, "closed")
+        else:
+            self.client.hsetnx(key, stream, "open")
+
+    def streams(self, run: str, gather: str) -> dict[str, bool]:
+        """Return the streams that feed a gather, and whether each has ended."""
+        found = self.client.hgetall(self._key(run, "streams", gather))
+        return {stream: state == "closed" for stream, state in found.items()}
+
+    # leases and delivery counts
+
+    def acquire(self, name: str, owner: str, seconds: float) -> bool:
+        """Take the lease `name` unless somebody else holds it."""
+        key = PREFIX + "lease:" + name
+        taken = self.client.set(key, owner, nx=True, px=int(seconds * 1000))
+        return bool(taken) or self.extend(name, owner, seconds)
+
+    def extend(self, name: str, owner: str, seconds: float) -> bool:
+        """Hold a lease longer; False if it has been lost."""
+        key = PREFIX + "lease:" + name
+        return bool(self._extend(keys=[key], args=[owner, int(seconds * 1000)]))
+
+    def release(self, name: str, owner: str) -> None:
+        """Give a lease back."""
+        self._release(keys=[PREFIX + "lease:" + name], args=[owner])
+
+    def count_delivery(self, task_id: str, expires: int = 86400) -> int:
+        """Count one more delivery of a message and return the count."""
+        key = PREFIX + "deliveries:" + task_id
+        with self.client.pipeline() as pipe:
+            pipe.incr(key)
+            pipe.expire(key, expires)
+            return int(pipe.execute()[0])
+
+    @cached_property
+    def _set_running(self) -> Any:
+        return self.client.register_script(_SET_RUNNING)
+
+    @cached_property
+    def _open(self) -> Any:
+        return self.client.register_script(_OPEN)
+
+    @cached_property
+    def _finish(self) -> Any:
+        return self.client.register_script(_FINISH)
+
+    @cached_property
+    def _extend(self) -> Any:
+        return self.client.register_script(_EXTEND)
+
+    @cached_property
+    def _release(self) -> Any:
+        return self.client.register_script(_RELEASE)
+
+    @staticmethod
+    def _key(run: str, *parts: str) -> str:
+        return ":".join((PREFIX + "run", run, *parts))

@@ -1,0 +1,321 @@
+"""The base of every recipe task: one policy for leases, retries, failures and results.
+
+The order is always the same: is it poison, is it cancelled, has it been done, does a
+twin hold its lease; then the task's own function; then what it answered is sent on and
+its end recorded; only then is its message acknowledged.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from celery import Task, shared_task
+from celery.exceptions import Ignore, Reject
+from celery.exceptions import Retry as CeleryRetry
+from celery.utils.time import get_exponential_backoff_interval
+from kombu.exceptions import OperationalError as BrokerError
+from pydantic import BaseModel
+from redis.exceptions import RedisError
+from sqlalchemy.exc import OperationalError as DatabaseError
+
+from zocelery import dead_letter, identity, registry
+from zocelery.canvas import Place, celery_name
+from zocelery.catalogue import TaskKind, TaskSpec
+from zocelery.context import RunContext, get_context
+from zocelery.errors import PermanentError, TemporaryError, ZoceleryError
+from zocelery.execution import end_gather, end_unit, make_step, start_try
+from zocelery.gather import NothingReachedError
+from zocelery.logs import log_context
+from zocelery.outbox import Outbox
+from zocelery.recipe import Retry
+from zocelery.registry import TaskFunction
+from zocelery.unit import Unit
+from zocelery.watch_row import store_watch
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 30.0
+"""A task that must not have a twin renews its lease three times in this time."""
+PASSING_ERRORS = (
+    TemporaryError,
+    BrokerError,
+    RedisError,
+    DatabaseError,
+    ConnectionError,
+    TimeoutError,
+)
+"""Trying again may help; everything else is permanent."""
+
+
+def recipe_task(
+    name: str,
+    *,
+    queue: str = "control",
+    kind: TaskKind = TaskKind.PLAIN,
+    once: tuple[str, ...] = (),
+    stream: tuple[str, ...] = (),
+    default_channel: str = "result",
+    parameters: type[BaseModel] | None = None,
+    aliases: tuple[str, ...] = (),
+    check: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Callable[[TaskFunction], TaskFunction]:
+    """Make a function of a `Step` a task that recipes can name.
+
+    Args:
+        name: as recipes name it; a facility's own carry a prefix, `i99.flatness`.
+        queue: the queue whose workers run it.
+        kind: how it is run.
+        once: regular expressions of the channels that speak at most once.
+        stream: regular expressions of the channels that speak for each member.
+        default_channel: the channel on which the returned value is also sent.
+        parameters: model that a node's parameters must fit.
+        aliases: Zocalo's queue and service names for it.
+        check: looks at a node's parameters before a run starts; raises a UserError.
+
+    Returns:
+        A decorator that leaves the function as it is, to be called in tests.
+    """
+
+    def register(function: TaskFunction) -> TaskFunction:
+        summary = (function.__doc__ or "").strip().partition("\n")[0]
+        spec = TaskSpec(
+            name=name,
+            queue=queue,
+            kind=kind,
+            once=once,
+            stream=stream,
+            default_channel=default_channel,
+            parameters=parameters,
+            check=check,
+            summary=summary,
+            aliases=aliases,
+        )
+        registry.register(spec, function)
+        shared_task(
+            base=RecipeTask,
+            name=celery_name(name),
+            spec=spec,
+        )(function)
+        return function
+
+    return register
+
+
+class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
+    """A Celery task that runs one node of a recipe."""
+
+    abstract = True
+    typing = False
+    ignore_result = True
+    acks_late = True
+    reject_on_worker_lost = True
+    max_retries = None
+    spec: ClassVar[TaskSpec]
+
+    def __call__(
+        self,
+        payload: Any,
+        run: str,
+        node: str,
+        item: str = "",
+        stream: str = "",
+        depth: str = "0",
+    ) -> Any:
+        """Run node `node` of run `run` on `payload`; all but it say where."""
+        with log_context(run=run, node=node, item=item):
+            context = self._context(run)
+            unit = self._unit(node, Place(stream, item, int(depth)))
+            outbox = Outbox(context, unit)
+            try:
+                return self._run(context, unit, outbox, payload)
+            except (Ignore, Reject, CeleryRetry):
+                raise
+            except PASSING_ERRORS as error:
+                self._try_again(context, unit, outbox, payload, error)
+            except Exception as error:
+                self._fail(context, unit, outbox, payload, error)
+
+    def _context(self, run: str) -> RunContext:
+        try:
+            return get_context(self.app, run)
+        except ZoceleryError as error:
+            dead_letter.park(self, error)
+            raise Ignore from error
+
+    def _unit(self, node: str, place: Place) -> Unit:
+        request = self.request
+        carries = request.group if request.chord else None
+        return Unit(str(request.id), node, place, carries, bool(request.chain))
+
+    def _run(
+        self, context: RunContext, unit: Unit, outbox: Outbox, payload: Any
+    ) -> Any:
+        if self._is_redelivered() and self._is_poison(context):
+            limit = context.deployment.settings.workers.delivery_limit
+            raise PermanentError(f"its worker died {limit} times while running it")
+        gathers = context.plan.is_gather(unit.node)
+        if self.spec.kind is TaskKind.WATCH:
+            store_watch(context.store, context.run, unit, payload)
+            return None
+        exclusive = gathers or self.spec.kind is not TaskKind.PLAIN
+        if exclusive and context.store.is_finished(context.run, unit.id):
+            return self._answer_again(context, unit)
+        if context.is_cancelled():
+            outbox.finish("cancelled", {"node": unit.node, "state": "cancelled"})
+            return None
+        if exclusive:
+            with self._lease(context, unit):
+                return self._work(context, unit, outbox, payload)
+        return self._work(context, unit, outbox, payload)
+
+    def _work(
+        self, context: RunContext, unit: Unit, outbox: Outbox, payload: Any
+    ) -> Any:
+        """Run the task's function, send what it answers and record its end."""
+        number = self.request.retries + 1
+        start_try(context, unit, self.spec, number)
+        try:
+            step = make_step(context, unit, outbox, payload)
+        except NothingReachedError:
+            context.store.gather_ran(context.run, unit.id)
+            end_unit(context, unit, outbox, number, "skipped")
+            return None
+        answer = registry.task_function(self.spec)(step)
+        if answer is not None:
+            outbox.answer(answer)
+        if context.plan.is_gather(unit.node):
+            end_gather(context, unit, step)
+        end_unit(context, unit, outbox, number, "done", answer)
+        if not unit.is_chained:
+            return None
+        if answer is None:
+            raise Ignore
+        context.store.save_answer(context.run, unit.id, answer)
+        return answer
+
+    def _answer_again(self, context: RunContext, unit: Unit) -> Any:
+        """Answer a second delivery of what has been done as the first was answered."""
+        answer = context.store.answer(context.run, unit.id)
+        if unit.is_chained and answer is None:
+            raise Ignore
+        return answer
+
+    def _is_redelivered(self) -> bool:
+        return bool((self.request.delivery_info or {}).get("redelivered"))
+
+    def _is_poison(self, context: RunContext) -> bool:
+        limit = context.deployment.settings.workers.delivery_limit
+        return context.store.count_delivery(str(self.request.id)) >= limit
+
+    @contextmanager
+    def _lease(self, context: RunContext, unit: Unit) -> Iterator[None]:
+        """Hold the unit's lease, or come back later if a twin holds it."""
+        owner = f"{identity.host_name()}:{threading.get_ident()}:{self.request.id}"
+        if not context.store.acquire(unit.id, owner, LEASE_SECONDS):
+            logger.warning("A twin of %s is running; coming back later", unit.id)
+            raise self.retry(countdown=LEASE_SECONDS / 3, max_retries=None)
+        ended = threading.Event()
+        keeper = threading.Thread(
+            target=_keep_lease, args=(context, unit.id, owner, ended), daemon=True
+        )
+        keeper.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            keeper.join()
+            context.store.release(unit.id, owner)
+
+    def _try_again(
+        self,
+        context: RunContext,
+        unit: Unit,
+        outbox: Outbox,
+        payload: Any,
+        error: Exception,
+    ) -> None:
+        policy = context.recipe.nodes[unit.node].retry or Retry()
+        number = self.request.retries + 1
+        if number >= policy.attempts:
+            self._fail(context, unit, outbox, payload, error)
+            return
+        pause = retry_pause(policy, self.request.retries)
+        logger.warning("Try %d failed, next in %d s: %s", number, pause, error)
+        if not unit.place.stream:
+            history = context.history
+            history.end_try(context.run, unit.id, number, "retry", one_line(error))
+        raise self.retry(countdown=pause, max_retries=None) from error
+
+    def _fail(
+        self,
+        context: RunContext,
+        unit: Unit,
+        outbox: Outbox,
+        payload: Any,
+        error: Exception,
+    ) -> None:
+        """Answer with an error inside a fan-out; park it outside of one."""
+        text = one_line(error)
+        if not isinstance(error, ZoceleryError):
+            logger.error("Node %r failed", unit.node, exc_info=error)
+        told = {"node": unit.node, "item": unit.place.item, "error": text}
+        handled = outbox.send_error({**told, "payload": payload})
+        in_fan = bool(unit.place.stream)
+        gathers = context.plan.is_gather(unit.node)
+        if in_fan or handled or gathers:
+            outbox.leave_error(text)
+            number = self.request.retries + 1
+            end_unit(context, unit, outbox, number, "failed", error=text)
+        else:
+            self._park(context, unit, outbox, error, {**told, "state": "parked"})
+        if unit.is_chained:
+            raise Ignore from error
+
+    def _park(
+        self,
+        context: RunContext,
+        unit: Unit,
+        outbox: Outbox,
+        error: Exception,
+        event: Mapping[str, Any],
+    ) -> None:
+        dead_letter.park(self, error)
+        history, text = context.history, one_line(error)
+        number = self.request.retries + 1
+        history.end_try(context.run, unit.id, number, "parked", text)
+        history.end_unit(context.run, unit.id, unit.node, "parked", None, text)
+        still_open = context.store.park_unit(context.run, unit.id, unit.node, event)
+        outbox.end_run_if_idle(still_open)
+        raise Ignore from error
+
+
+def retry_pause(policy: Retry, retries: int) -> int:
+    """Return the whole seconds before the next try, never less than one.
+
+    Pauses double from `policy.pause` to `policy.longest_pause`, with full jitter over
+    their upper half. RabbitMQ's quorum queues refuse pauses between 0 and 1 s.
+    """
+    longest = get_exponential_backoff_interval(
+        max(1, round(policy.pause)), retries, round(policy.longest_pause), False
+    )
+    return max(1, round(random.uniform(longest / 2, longest)))
+
+
+def one_line(error: BaseException) -> str:
+    """Return the error as one line for people, its type only where that says more."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ZoceleryError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _keep_lease(
+    context: RunContext, name: str, owner: str, ended: threading.Event
+) -> None:
+    while not ended.wait(LEASE_SECONDS / 3):
+        if not context.store.extend(name, owner, LEASE_SECONDS):
+            logger.error("Lost the lease of %s", name)
+            return
