@@ -53,6 +53,8 @@ class TaskSpec:
     check: Callable[[Mapping[str, Any]], None] | None = None
     """Looks at a node's filled-in parameters before a run starts: raises a UserError
     for a file that is not there, a folder that cannot be written."""
+    picture: Callable[[Any], str] | None = None
+    """Draws the task's answer as text for a terminal."""
     summary: str = ""
     """First line of the task's docstring."""
     aliases: tuple[str, ...] = field(default=())

@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 from kombu import Connection
 
-from zocelery import queues
+from zocelery import pulse, queues
 from zocelery.deployment import current_deployment
 from zocelery.janitor import Janitor
 from zocelery.logs import set_up_logging
@@ -97,7 +97,14 @@ def make_app(settings: Settings) -> Celery:
         ],
     )
     made.conf.update(celery_settings(settings))
-    made.steps["worker"].update({TopologyStep, KeeperStep, JanitorStep})
+    made.steps["worker"].update(
+        {
+            TopologyStep,
+            KeeperStep,
+            JanitorStep,
+            pulse.PulseStep,
+        }
+    )
     return made
 
 
@@ -175,6 +182,16 @@ class JanitorStep(_ThreadStep):
 def _set_up_logging(loglevel: int | str = "INFO", **_: Any) -> None:
     level = logging.getLevelName(loglevel) if isinstance(loglevel, int) else loglevel
     set_up_logging(level or "INFO")
+
+
+@signals.worker_ready.connect
+def _say_ready(**_: Any) -> None:
+    pulse.say_ready()
+
+
+@signals.worker_shutdown.connect
+def _say_gone(**_: Any) -> None:
+    pulse.say_gone()
 
 
 app = make_app(current_settings())

@@ -81,6 +81,15 @@ def current_deployment() -> Deployment:
         return _deployments[pid]
 
 
+def forget_deployment() -> None:
+    """Close what this process has opened and read the settings anew when asked."""
+    with _lock:
+        for deployment in _deployments.values():
+            deployment.close()
+        _deployments.clear()
+    current_settings.cache_clear()
+
+
 def without_password(url: str) -> str:
     """Return `url` with a password in it replaced by asterisks."""
     head, separator, rest = url.partition("://")

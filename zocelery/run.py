@@ -152,7 +152,8 @@ class Run:
         return {
             node: value
             for node, value in self.results().items()
-            if not any(document["nodes"].get(node, {}).get("outputs", {}).values())
+            if node in document["nodes"]
+            and not any(document["nodes"][node]["outputs"].values())
         }
 
     def failures(self) -> list[dict[str, Any]]:

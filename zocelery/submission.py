@@ -24,6 +24,7 @@ from zocelery.recipe_format import parse_recipe
 from zocelery.recipe_library import RecipeLibrary, current_library
 from zocelery.registry import load_catalogue
 from zocelery.run import Run
+from zocelery.settings import current_settings
 
 Urgency = Literal["live", "reprocessing"]
 RecipeLike = Recipe | Mapping[str, Any] | str | Path
@@ -52,22 +53,34 @@ def submit(
         UserError: recipe, parameters or files cannot be used, a server does not
             answer; nothing was started.
     """
+    settings = current_settings()
+    catalogue = load_catalogue(settings.queues)
+    found = resolve_recipe(recipe, current_library(settings.recipes))
+    prepared = prepare(found, parameters or {}, catalogue)
+    return launch(prepared, parameters or {}, run_id=run_id, urgency=urgency)
+
+
+def launch(
+    prepared: Recipe,
+    parameters: Mapping[str, Any],
+    *,
+    run_id: str | None = None,
+    urgency: Urgency = "live",
+) -> Run:
+    """Start a run of a recipe that `prepare` has returned; else as `submit`."""
     from zocelery.celery import app
 
     deployment = current_deployment()
-    catalogue = load_catalogue(deployment.settings.queues)
-    found = resolve_recipe(recipe, current_library(deployment.settings.recipes))
-    prepared = prepare(found, parameters or {}, catalogue)
-    run = run_id or str((parameters or {}).get("guid") or identity.new_run_id())
+    run = run_id or str(parameters.get("guid") or identity.new_run_id())
     identity.check_run_id(run)
     check_servers(app, deployment)
-    priority = getattr(deployment.settings.priority, urgency)
     record = {
         "version": SCHEMA_VERSION,
         "recipe": prepared.model_dump(mode="json"),
-        "parameters": dict(parameters or {}),
-        "priority": priority,
+        "parameters": dict(parameters),
+        "priority": getattr(deployment.settings.priority, urgency),
     }
+    catalogue = load_catalogue(deployment.settings.queues)
     return start_run(app, deployment, catalogue, run, record)
 
 

@@ -61,6 +61,7 @@ def recipe_task(
     parameters: type[BaseModel] | None = None,
     aliases: tuple[str, ...] = (),
     check: Callable[[Mapping[str, Any]], None] | None = None,
+    picture: Callable[[Any], str] | None = None,
 ) -> Callable[[TaskFunction], TaskFunction]:
     """Make a function of a `Step` a task that recipes can name.
 
@@ -74,6 +75,7 @@ def recipe_task(
         parameters: model that a node's parameters must fit.
         aliases: Zocalo's queue and service names for it.
         check: looks at a node's parameters before a run starts; raises a UserError.
+        picture: draws an answer as text for a terminal.
 
     Returns:
         A decorator that leaves the function as it is, to be called in tests.
@@ -90,6 +92,7 @@ def recipe_task(
             default_channel=default_channel,
             parameters=parameters,
             check=check,
+            picture=picture,
             summary=summary,
             aliases=aliases,
         )

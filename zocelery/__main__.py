@@ -1,0 +1,5 @@
+"""`python -m zocelery` is `zocelery`."""
+
+from zocelery.cli import main
+
+main()

@@ -1,0 +1,252 @@
+"""`zocelery run` and `zocelery submit`: start a recipe here, or on a deployment."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from zocelery import display
+from zocelery.errors import InputFileError
+from zocelery.parameters import parse_assignments, unused_parameters
+from zocelery.recipe import Recipe
+from zocelery.run import Run
+from zocelery.settings import current_settings
+
+PARAMETERS_HELP = (
+    "A parameter of the recipe; VALUE is JSON if it parses as such, else text. "
+    "May be given many times."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be run, checked as far as it can be without a server."""
+
+    recipe: Recipe
+    parameters: Mapping[str, Any]
+
+
+def recipe_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the arguments that `run` and `submit` share."""
+    for decorate in reversed(
+        (
+            click.argument("recipe"),
+            click.argument("dcid", type=int, required=False),
+            click.option(
+                "-p",
+                "parameters",
+                metavar="KEY=VALUE",
+                multiple=True,
+                help=PARAMETERS_HELP,
+            ),
+            click.option("--job", type=int, help="Processing job of the LIMS."),
+            click.option("--run-id", help="The id of the run; by default a new one."),
+            click.option(
+                "--dry-run",
+                is_flag=True,
+                help="Print the recipe with its parameters filled in; start nothing.",
+            ),
+            click.option("--json", "as_json", is_flag=True, help="JSON lines."),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.command()
+@recipe_arguments
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Worker processes for images; by default one per core.",
+)
+def run(
+    recipe: str,
+    dcid: int | None,
+    parameters: tuple[str, ...],
+    job: int | None,
+    run_id: str | None,
+    dry_run: bool,
+    as_json: bool,
+    workers: int | None,
+) -> None:
+    """Run RECIPE here, with servers and workers of its own.
+
+    Nothing needs to be installed or configured, and nothing is left behind. RECIPE is
+    a name that `zocelery recipe list` shows, or a file.
+
+    \b
+    zocelery run grid-scan -p images='x_%05d.cbf:1:19' -p grid=19x1
+    zocelery run my-recipe.json -p images=/data/x_master.h5 --json
+    """
+    request = make_request(recipe, dcid, job, parameters)
+    if dry_run:
+        show_recipe(request.recipe)
+        return
+    _check_scratch_space()
+    from zocelery.embedded import embedded
+
+    with embedded(workers) as deployment:
+        if deployment.caution:
+            click.echo(f"Note: {deployment.caution}", err=True)
+        sys.exit(follow(launch(request, run_id, "live"), as_json))
+
+
+@click.command()
+@recipe_arguments
+@click.option("--wait", is_flag=True, help="Wait for the end; exit 1 if it failed.")
+@click.option("--follow", "follows", is_flag=True, help="Print results as they come.")
+@click.option(
+    "--reprocessing",
+    is_flag=True,
+    help="Let live runs overtake this one in the queue of images.",
+)
+def submit(
+    recipe: str,
+    dcid: int | None,
+    parameters: tuple[str, ...],
+    job: int | None,
+    run_id: str | None,
+    dry_run: bool,
+    as_json: bool,
+    wait: bool,
+    follows: bool,
+    reprocessing: bool,
+) -> None:
+    """Submit RECIPE to the deployment of the configuration; print the run's id.
+
+    \b
+    zocelery submit grid-scan -p images=/data/x_master.h5 -p grid=20x15 --follow
+    zocelery results RUN
+    """
+    request = make_request(recipe, dcid, job, parameters)
+    if dry_run:
+        show_recipe(request.recipe)
+        return
+    started = launch(request, run_id, "reprocessing" if reprocessing else "live")
+    if follows:
+        sys.exit(follow(started, as_json))
+    if as_json:
+        click.echo(json.dumps({"event": "submitted", "run": started.id}))
+    else:
+        click.echo(started.id)
+    if wait:
+        sys.exit(report_end(started, as_json))
+
+
+def make_request(
+    recipe: str, dcid: int | None, job: int | None, assignments: tuple[str, ...]
+) -> Request:
+    """Read the arguments and find every mistake that needs no server."""
+    from zocelery.recipe_library import current_library
+    from zocelery.registry import load_catalogue
+    from zocelery.submission import prepare, resolve_recipe
+
+    parameters = parse_assignments(assignments)
+    settings = current_settings()
+    found = resolve_recipe(recipe, current_library(settings.recipes))
+    for name, meant in unused_parameters(found, parameters).items():
+        hint = f"; did you mean {meant!r}?" if meant else ""
+        click.echo(
+            f"Note: recipe {found.name!r} has no parameter {name!r}{hint}", err=True
+        )
+    if dcid is not None:
+        parameters["ispyb_dcid"] = dcid
+    if job is not None:
+        parameters["ispyb_process"] = job
+    catalogue = load_catalogue(settings.queues)
+    return Request(prepare(found, parameters, catalogue), parameters)
+
+
+def launch(request: Request, run_id: str | None, urgency: Any) -> Run:
+    """Start the run on the deployment that the settings name now."""
+    from zocelery.submission import launch as start
+
+    return start(request.recipe, request.parameters, run_id=run_id, urgency=urgency)
+
+
+def follow(run: Run, as_json: bool) -> int:
+    """Follow a run to its end, print its results and return the exit code."""
+    console = Console(stderr=True, quiet=as_json)
+    try:
+        for result in display.follow(run, console):
+            if as_json:
+                click.echo(json.dumps({"event": "result", "run": run.id, **result}))
+    except KeyboardInterrupt:
+        run.cancel()
+        raise
+    return report_end(run, as_json)
+
+
+def report_end(run: Run, as_json: bool) -> int:
+    """Wait for the end of a run, print it and return the exit code."""
+    status = run.wait()
+    answers, failures = run.final_results(), run.failures()
+    if as_json:
+        end = {
+            "event": "end",
+            "run": run.id,
+            "recipe": status.recipe,
+            "state": status.state,
+            "error": status.error,
+            "results": answers,
+            "failed": failures,
+            "nodes": [node.model_dump() for node in status.nodes],
+        }
+        click.echo(json.dumps(end))
+    else:
+        _print_end(status, answers, failures)
+    return 0 if status.state == "finished" else 1
+
+
+def _print_end(
+    status: Any, answers: Mapping[str, Any], failures: list[dict[str, Any]]
+) -> None:
+    from zocelery.registry import current_catalogue
+
+    messages = Console(stderr=True)
+    messages.print(display.draw(status, (status.ended or 0) - status.submitted))
+    for failure in failures[:20]:
+        where = f"{failure['node']} {failure['item']}".strip()
+        messages.print(f"[red]failed[/] {where}: {failure['error']}", highlight=False)
+    if len(failures) > 20:
+        messages.print(f"... and {len(failures) - 20} more")
+    if status.error:
+        messages.print(f"[red]{status.state}[/]: {status.error}", highlight=False)
+    tasks = {node.node: node.task for node in status.nodes}
+    specs = {spec.name: spec for spec in current_catalogue()}
+    for node, answer in answers.items():
+        spec = specs.get(tasks.get(node) or "")
+        if spec is not None and spec.picture is not None:
+            click.echo(spec.picture(answer))
+        else:
+            click.echo(json.dumps({node: answer}, indent=2))
+
+
+def show_recipe(recipe: Recipe) -> None:
+    """Print a recipe as JSON."""
+    from zocelery.recipe_format import dump_recipe
+
+    click.echo(json.dumps(dump_recipe(recipe), indent=2))
+
+
+def _check_scratch_space() -> None:
+    """Refuse to start on a full disk or without a folder to write into.
+
+    Raises:
+        InputFileError: names the folder and what it lacks.
+    """
+    folder = Path(tempfile.gettempdir())
+    wanted = current_settings().run.free_space
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise InputFileError(
+            f"{folder}: {free / 1e6:.0f} MB are free, a run needs {wanted / 1e6:.0f} MB"
+        )

@@ -1,0 +1,117 @@
+"""Commands about runs: what there was, how it stands, what came out."""
+
+import json
+import time
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from zocelery import display
+from zocelery.deployment import current_deployment
+from zocelery.run import Run, as_result, find_run
+
+
+def json_option(command: Any) -> Any:
+    """Add the option --json."""
+    return click.option("--json", "as_json", is_flag=True, help="JSON lines.")(command)
+
+
+@click.command()
+@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@json_option
+def runs(limit: int, as_json: bool) -> None:
+    """List the newest runs."""
+    rows = current_deployment().history.recent_runs(limit)
+    if as_json:
+        for row in rows:
+            names = ("run", "recipe", "state", "submitted", "ended", "error")
+            click.echo(json.dumps({name: row[name] for name in names}))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "recipe", "state", "submitted", "took"):
+        table.add_column(name)
+    for row in rows:
+        took = f"{row['ended'] - row['submitted']:.1f} s" if row["ended"] else ""
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["submitted"]))
+        table.add_row(row["run"], row["recipe"], row["state"], when, took)
+    Console().print(table)
+
+
+@click.command()
+@click.argument("run")
+@json_option
+def status(run: str, as_json: bool) -> None:
+    """Say how far RUN and each of its nodes is. RUN: an id, or the start of one."""
+    found = _find(run).status()
+    if as_json:
+        click.echo(found.model_dump_json())
+        return
+    seconds = (found.ended or time.time()) - found.submitted
+    Console().print(display.draw(found, seconds))
+    if found.error:
+        click.echo(f"{found.state}: {found.error}")
+
+
+@click.command()
+@click.argument("run")
+@json_option
+def show(run: str, as_json: bool) -> None:
+    """Show all that is known of RUN: recipe, parameters, nodes, tries, results."""
+    history = current_deployment().history
+    row = history.run(run)
+    known = {
+        **row,
+        "nodes": history.run_nodes(row["run"]),
+        "tries": history.run_tries(row["run"]),
+        "failures": history.run_failures(row["run"]),
+    }
+    click.echo(json.dumps(known, indent=None if as_json else 2))
+
+
+@click.command()
+@click.argument("run")
+@click.option("--follow", is_flag=True, help="Go on until the run has ended.")
+@click.option("--node", help="Only the results of this node.")
+@json_option
+def results(run: str, follow: bool, node: str | None, as_json: bool) -> None:
+    """Print the results of RUN, members of fan-outs included, as they came."""
+    found = _find(run)
+    events = found.stream(node) if follow else _known(found, node)
+    for result in events:
+        if as_json:
+            click.echo(json.dumps(result))
+        else:
+            where = " ".join(filter(None, (result["node"], result["item"])))
+            told = json.dumps(result["value"]) if result["ok"] else result["error"]
+            click.echo(f"{where}: {told}")
+
+
+@click.command()
+@click.argument("run")
+def cancel(run: str) -> None:
+    """Cancel RUN: what has not begun ends without doing its work."""
+    found = _find(run)
+    found.cancel()
+    click.echo(f"{found.id} {found.state}")
+
+
+def _find(run: str) -> Run:
+    return find_run(run, current_deployment())
+
+
+def _known(run: Run, node: str | None) -> Any:
+    """Yield the results that are known now: live ones, else those in the history."""
+    live = [e for e in run.events(wait=False) if "value" in e or "error" in e]
+    told = [as_result(e) for e in live if "node" in e]
+    if not told:
+        told = [
+            {"node": name, "item": "", "ok": True, "value": value}
+            for name, value in run.results().items()
+        ]
+        told += [
+            {"node": f["node"], "item": f["item"], "ok": False, "error": f["error"]}
+            for f in run.failures()
+        ]
+    return (result for result in told if node in (None, result["node"]))

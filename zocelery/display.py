@@ -1,0 +1,85 @@
+"""The live progress of a run in a terminal."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from zocelery.run import NodeStatus, Run, RunStatus, as_result
+
+REFRESH_SECONDS = 0.2
+_STYLES = {
+    "done": "green",
+    "finished": "green",
+    "failed": "red",
+    "parked": "red",
+    "running": "yellow",
+    "skipped": "dim",
+    "waiting": "dim",
+    "cancelled": "magenta",
+}
+
+
+def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
+    """Yield the results of a run as they come, drawing its progress on `console`.
+
+    On anything but a terminal nothing is drawn.
+    """
+    started = time.monotonic()
+    seen: set[tuple[str, str]] = set()
+    expected: dict[str, int] = {}
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        drawn = 0.0
+        for event in run.events():
+            if event.get("expected"):
+                expected[event["node"]] = event["expected"]
+            key = (event.get("node", ""), event.get("item", ""))
+            told = "value" in event or event.get("state") in ("failed", "parked")
+            if told and key not in seen:
+                seen.add(key)
+                yield as_result(event)
+            now = time.monotonic()
+            if console.is_terminal and now - drawn > REFRESH_SECONDS:
+                drawn = now
+                live.update(draw(run.status(), now - started, expected), refresh=True)
+
+
+def draw(
+    status: RunStatus, seconds: float, expected: Mapping[str, int] | None = None
+) -> Table:
+    """Return a table with one line per node: state, n/N, a bar and a rate."""
+    title = f"{status.recipe}  {status.run[:8]}  {status.state}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name, justify in (
+        ("node", "left"),
+        ("state", "left"),
+        ("done", "right"),
+        ("", "left"),
+        ("failed", "right"),
+        ("rate", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # rich's literal
+    for node in status.nodes:
+        _add_row(table, node, seconds, expected or {})
+    return table
+
+
+def _add_row(
+    table: Table, node: NodeStatus, seconds: float, expected: Mapping[str, int]
+) -> None:
+    total = max(node.total, expected.get(node.node, 0))
+    over = node.done + node.failed
+    rate = f"{over / seconds:.0f}/s" if total > 1 and over and seconds > 0 else ""
+    table.add_row(
+        node.node,
+        Text(node.state, style=_STYLES.get(node.state, "")),
+        f"{over}/{total}" if total else "",
+        ProgressBar(total=total or 1, completed=over, width=24),
+        Text(str(node.failed), style="red") if node.failed else "",
+        rate,
+    )

@@ -1,0 +1,160 @@
+"""Embedded mode: the servers and workers of a deployment, only for one command.
+
+The same canvases, tasks and settings as in production, on private servers: RabbitMQ
+and Redis if they are installed, else Redis alone, else a Redis written in Python that
+lives in this process. Nothing is left behind.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from zocelery import servers
+from zocelery.deployment import forget_deployment
+from zocelery.errors import ConfigurationError, ServerUnreachableError
+from zocelery.pulse import READY_VARIABLE
+
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """One worker process to start."""
+
+    name: str
+    queues: tuple[str, ...]
+    pool: str
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A deployment that runs."""
+
+    broker: str
+    """For people: "RabbitMQ and Redis", "Redis", "memory"."""
+    caution: str | None
+    """What does not survive a crash here, if that differs from production."""
+    folder: Path
+
+
+def worker_plans(images: int) -> tuple[WorkerPlan, ...]:
+    """Return the workers of an embedded deployment, `images` of them for images."""
+    return (
+        WorkerPlan("control", ("control", "watch", "lims"), "threads", 8),
+        WorkerPlan("images", ("images",), "prefork", images),
+        WorkerPlan("wrappers", ("wrappers",), "prefork", 1),
+    )
+
+
+@contextmanager
+def embedded(images: int | None = None) -> Iterator[Embedded]:
+    """Start servers and workers, point this process's settings at them, end them.
+
+    Args:
+        images: worker processes for images; by default one per core.
+
+    Raises:
+        ConfigurationError: zocelery's app has been set up for another deployment.
+        ServerUnreachableError: a server or worker did not start.
+    """
+    if "zocelery.celery" in sys.modules:
+        raise ConfigurationError("this process already speaks to another deployment")
+    cores = len(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        folder = stack.enter_context(servers.scratch_folder())
+        found = _start_servers(stack, folder)
+        os.environ.update(_variables(found, folder))
+        forget_deployment()
+        plans = worker_plans(images or cores)
+        workers = [_start_worker(stack, folder, plan) for plan in plans]
+        _wait_until_ready(workers)
+        stack.callback(forget_deployment)
+        yield found.embedded
+
+
+@dataclass(frozen=True, slots=True)
+class _Servers:
+    broker: str
+    redis: str
+    embedded: Embedded
+
+
+def _start_servers(stack: ExitStack, folder: Path) -> _Servers:
+    if servers.find_redis() is None:
+        url = stack.enter_context(memory_redis())
+        caution = "no Redis is installed: everything is in memory and dies with us"
+        embedded = Embedded("memory", caution, folder)
+        return _Servers(url + "/1", url + "/0", embedded)
+    redis = stack.enter_context(servers.private_redis(folder))
+    if servers.find_rabbitmq() is None:
+        caution = "no RabbitMQ is installed: messages are kept in Redis, in memory"
+        embedded = Embedded("Redis", caution, folder)
+        return _Servers(redis.removesuffix("/0") + "/1", redis, embedded)
+    rabbitmq = stack.enter_context(servers.private_rabbitmq(folder))
+    return _Servers(rabbitmq, redis, Embedded("RabbitMQ and Redis", None, folder))
+
+
+@contextmanager
+def memory_redis() -> Iterator[str]:
+    """Serve a Redis written in Python from this process; yield its URL without path."""
+    from fakeredis import TcpFakeServer
+
+    port = servers.free_port()
+    server = TcpFakeServer((servers.LOOPBACK, port), server_type="redis")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"redis://{servers.LOOPBACK}:{port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _variables(found: _Servers, folder: Path) -> Mapping[str, str]:
+    history = os.environ.get("ZOCELERY_HISTORY_URL")
+    return {
+        "ZOCELERY_BROKER_URL": found.broker,
+        "ZOCELERY_BROKER_DECLARE": "true",
+        "ZOCELERY_BROKER_QUEUE_TYPE": "classic",
+        "ZOCELERY_REDIS_URL": found.redis,
+        "ZOCELERY_HISTORY_URL": history or f"sqlite:///{folder / 'history.sqlite'}",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    process: "subprocess.Popen[bytes]"
+    ready: Path
+    log: Path
+
+
+def _start_worker(stack: ExitStack, folder: Path, plan: WorkerPlan) -> _Worker:
+    log, ready = folder / f"{plan.name}.log", folder / f"{plan.name}.ready"
+    command = [
+        *(sys.executable, "-m", "celery", "-A", "zocelery", "worker"),
+        *("-n", f"{plan.name}@embedded", "-Q", ",".join(plan.queues)),
+        *("-P", plan.pool, "-c", str(plan.concurrency)),
+        *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
+    ]
+    environment = {**os.environ, READY_VARIABLE: str(ready)}
+    process = stack.enter_context(servers.running(command, log, environment))
+    return _Worker(process, ready, log)
+
+
+def _wait_until_ready(workers: Sequence[_Worker]) -> None:
+    give_up = time.monotonic() + READY_SECONDS
+    for worker in workers:
+        while not worker.ready.exists():
+            if worker.process.poll() is not None or time.monotonic() > give_up:
+                log = worker.log.read_text(errors="replace")[-1500:].strip()
+                raise ServerUnreachableError(
+                    f"the worker {worker.ready.stem!r} did not start: {log}"
+                )
+            time.sleep(0.02)
