@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
@@ -13,11 +13,13 @@ from zocelery.canvas import Canvas
 from zocelery.catalogue import Catalogue
 from zocelery.deployment import Deployment, current_deployment
 from zocelery.errors import PermanentError
-from zocelery.history import History
 from zocelery.plan import Plan
 from zocelery.recipe import Recipe
 from zocelery.registry import current_catalogue
 from zocelery.store import RunStore
+
+if TYPE_CHECKING:
+    from zocelery.history import History
 
 KEPT_RUNS = 64
 """Runs whose compiled recipes a process keeps."""
@@ -52,7 +54,7 @@ class RunContext:
         return self.deployment.store
 
     @property
-    def history(self) -> History:
+    def history(self) -> "History":
         """The history of runs."""
         return self.deployment.history
 

@@ -56,15 +56,16 @@ def run_outcome(context: RunContext) -> tuple[str, str | None]:
     if context.store.state(context.run) == "cancelled":
         return "cancelled", None
     problems = []
-    for row in context.history.run_nodes(context.run):
+    rows = context.history.run_nodes(context.run)
+    for row in rows:
         handled = row["state"] == "failed" and context.recipe.nodes[row["node"]].error
         if row["state"] in ("failed", "parked") and not handled:
             problems.append(f"{row['node']}: {row['error']}")
-    problems += _failed_fans(context)
+    problems += _failed_fans(context, {row["node"] for row in rows})
     return ("failed", "; ".join(problems)) if problems else ("finished", None)
 
 
-def _failed_fans(context: RunContext) -> list[str]:
+def _failed_fans(context: RunContext, known: set[str]) -> list[str]:
     """Name the nodes of which not one member succeeded and that no gather heard."""
     problems = []
     for node, counts in context.store.counts(context.run).items():

@@ -3,6 +3,7 @@
 import os
 import threading
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -11,9 +12,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from zocelery.errors import ServerUnreachableError
-from zocelery.history import History
 from zocelery.settings import Settings, current_settings
 from zocelery.store import RunStore
+
+if TYPE_CHECKING:
+    from zocelery.history import History
 
 
 class Deployment:
@@ -37,8 +40,11 @@ class Deployment:
         return RunStore(client)
 
     @cached_property
-    def history(self) -> History:
+    def history(self) -> "History":
         """The history of runs, its tables created if they are not there."""
+        # Imported here: workers of `images` write no history and need no SQLAlchemy.
+        from zocelery.history import History
+
         history = History(self.settings.history.url)
         history.create_tables()
         return history

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from zocelery import servers
 from zocelery.deployment import forget_deployment
 from zocelery.errors import ConfigurationError, ServerUnreachableError
 from zocelery.pulse import READY_VARIABLE
+from zocelery.queues import QUEUE_NAMES
 
 READY_SECONDS = 60.0
 
@@ -44,20 +45,24 @@ class Embedded:
     folder: Path
 
 
-def worker_plans(images: int) -> tuple[WorkerPlan, ...]:
-    """Return the workers of an embedded deployment, `images` of them for images."""
-    return (
+def worker_plans(queues: Collection[str], images: int) -> list[WorkerPlan]:
+    """Return the workers that serve `queues`, `images` processes of them for images."""
+    plans = (
         WorkerPlan("control", ("control", "watch", "lims"), "threads", 8),
         WorkerPlan("images", ("images",), "prefork", images),
         WorkerPlan("wrappers", ("wrappers",), "prefork", 1),
     )
+    return [p for p in plans if "control" in p.queues or {*queues} & {*p.queues}]
 
 
 @contextmanager
-def embedded(images: int | None = None) -> Iterator[Embedded]:
+def embedded(
+    queues: Collection[str] = QUEUE_NAMES, images: int | None = None
+) -> Iterator[Embedded]:
     """Start servers and workers, point this process's settings at them, end them.
 
     Args:
+        queues: the queues that need workers.
         images: worker processes for images; by default one per core.
 
     Raises:
@@ -72,7 +77,7 @@ def embedded(images: int | None = None) -> Iterator[Embedded]:
         found = _start_servers(stack, folder)
         os.environ.update(_variables(found, folder))
         forget_deployment()
-        plans = worker_plans(images or cores)
+        plans = worker_plans(queues, images or cores)
         workers = [_start_worker(stack, folder, plan) for plan in plans]
         _wait_until_ready(workers)
         stack.callback(forget_deployment)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from zocelery.errors import ServerUnreachableError, UnknownRunError
+from zocelery.errors import ServerUnreachableError, TemporaryError, UnknownRunError
 
 SCHEMA_VERSION = 1
 
@@ -218,8 +218,12 @@ class History:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self.engine.begin() as connection:
-            yield connection
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            reason = str(error.orig).splitlines()[0]
+            raise TemporaryError(f"the history database: {reason}") from error
 
 
 def _engine(url: str) -> Engine:

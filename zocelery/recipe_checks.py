@@ -1,9 +1,9 @@
 """Recipe checks: is the graph whole, and does it fit the tasks that there are?"""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
-import networkx
 from pydantic import BaseModel, ValidationError
 
 from zocelery.catalogue import Catalogue, TaskKind, TaskSpec
@@ -36,26 +36,34 @@ def check_recipe(recipe: Recipe, catalogue: Catalogue | None = None) -> None:
         refuse(f"recipe {recipe.name!r}", problems)
 
 
-def find_cycles(recipe: Recipe) -> list[list[str]]:
-    """Return one cycle from each knot of nodes that feed each other.
+def find_cycles(recipe: Recipe, most: int = 10) -> list[list[str]]:
+    """Return cycles of nodes that feed each other, each ending where it begins.
 
-    A cycle begins and ends with the same node.
+    All cycles are found that one walk through the graph comes upon, up to `most`; an
+    empty list means that there is none.
     """
-    graph = networkx.DiGraph()
-    graph.add_nodes_from(recipe.nodes)
-    graph.add_edges_from(
-        (node.name, target)
-        for node in recipe
-        for target in node.targets
-        if target in recipe.nodes
-    )
-    order = {name: position for position, name in enumerate(recipe.nodes)}
-    cycles = [
-        _cycle_in(graph, knot, min(knot, key=order.__getitem__))
-        for knot in networkx.strongly_connected_components(graph)
-        if len(knot) > 1 or any(graph.has_edge(name, name) for name in knot)
-    ]
-    return sorted(cycles, key=lambda cycle: order[cycle[0]])
+    cycles: list[list[str]] = []
+    done: set[str] = set()
+    for name in recipe.nodes:
+        if name not in done and len(cycles) < most:
+            cycles += islice(_cycles_from(name, recipe, done), most - len(cycles))
+    return cycles
+
+
+def _cycles_from(first: str, recipe: Recipe, done: set[str]) -> Iterator[list[str]]:
+    """Walk depth first from `first`, without recursion, as recipes may be deep."""
+    path = {first: iter(recipe.nodes[first].targets)}
+    while path:
+        name, targets = next(reversed(path.items()))
+        target = next(targets, None)
+        if target is None:
+            done.add(name)
+            del path[name]
+        elif target in path:
+            names = list(path)
+            yield [*names[names.index(target) :], target]
+        elif target in recipe.nodes and target not in done:
+            path[target] = iter(recipe.nodes[target].targets)
 
 
 def _check_starts(recipe: Recipe) -> Iterator[str]:
@@ -194,15 +202,3 @@ def _task_alike(node: Node, catalogue: Catalogue) -> str:
     asked = node.task or node.wrapper or node.queue or node.service or ""
     known = [name for spec in catalogue for name in (spec.name, *spec.aliases)]
     return did_you_mean(asked, known)
-
-
-def _cycle_in(graph: "networkx.DiGraph[str]", knot: set[str], first: str) -> list[str]:
-    """Walk from `first` within its knot until a node comes again: that is a cycle."""
-    path = [first]
-    seen = {first: 0}
-    while True:
-        step = next(target for target in graph.successors(path[-1]) if target in knot)
-        path.append(step)
-        if step in seen:
-            return path[seen[step] :]
-        seen[step] = len(path) - 1

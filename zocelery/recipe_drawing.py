@@ -198,9 +198,9 @@ def _tree(
             continue
         is_known = edge.target in done
         label = edge_label(edge)
-        arrow = f"{label} {_TEXT_ARROWS[edge.kind]}" if label else "─>"
+        arrow = f" {label} {_TEXT_ARROWS[edge.kind]}" if label else ">"
         text = _describe(drawing.boxes[edge.target], is_known)
-        yield f"{indent}{'└─' if is_last else '├─'} {arrow} {text}"
+        yield f"{indent}{'└─' if is_last else '├─'}{arrow} {text}"
         if not is_known:
             done.add(edge.target)
             deeper = indent + ("   " if is_last else "│  ")

@@ -5,7 +5,7 @@ layers, stand-ins where an edge passes a layer, ordering by the mean place of th
 neighbours, then heights that keep that order.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,15 +13,24 @@ import networkx
 
 _SWEEPS = 12
 
-Place = Hashable
-"""A node's name, or `(edge number, layer)` for a stand-in."""
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """Where an edge passes a layer without a box."""
+
+    edge: int
+    layer: int
+
+
+Place = str | StandIn
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything stands; layers count from the left, heights from the top."""
+    """Where everything stands."""
 
     layers: list[list[Place]]
+    """From left to right, each from top to bottom."""
     heights: Mapping[Place, float]
     """Centre of each place, in the unit of `sizes`."""
     routes: list[list[Place]]
@@ -51,8 +60,9 @@ def lay_out(
     for name in sizes:
         layers[level[name]].append(name)
     for route in routes:
-        for stand_in in route[1:-1]:
-            layers[level[route[0]] + route.index(stand_in)].append(stand_in)
+        for place in route:
+            if isinstance(place, StandIn):
+                layers[place.layer].append(place)
     left, right = _neighbours(routes)
     layers = _order(layers, left, right)
     heights = _heights(layers, left, right, sizes, gap)
@@ -62,7 +72,7 @@ def lay_out(
 def _route(number: int, edge: tuple[str, str], level: Mapping[str, int]) -> list[Place]:
     source, target = edge
     passed = range(level[source] + 1, level[target])
-    return [source, *((number, layer) for layer in passed), target]
+    return [source, *(StandIn(number, layer) for layer in passed), target]
 
 
 def _neighbours(
@@ -128,7 +138,10 @@ def _heights(
     gap: float,
 ) -> dict[Place, float]:
     """Draw every place towards its neighbours as far as the order allows."""
-    size = {place: sizes.get(str(place), 0.0) for layer in layers for place in layer}
+    size: dict[Place, float] = dict.fromkeys(
+        (place for layer in layers for place in layer), 0.0
+    )
+    size.update(sizes)
     heights: dict[Place, float] = {}
     for layer in layers:
         heights.update(_spread(layer, [0.0] * len(layer), size, gap))

@@ -5,20 +5,16 @@ Lengths are inches; x grows to the right and y downwards.
 
 import io
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch, Polygon
 from matplotlib.path import Path
-from matplotlib.textpath import TextPath
 
 from zocelery.catalogue import Catalogue
 from zocelery.errors import RecipeError
@@ -33,20 +29,27 @@ from zocelery.recipe_drawing import (
     edge_label,
     make_drawing,
 )
-from zocelery.recipe_layout import lay_out
+from zocelery.recipe_places import (
+    LABEL_START,
+    LINE,
+    NAME_SIZE,
+    NOTE_SIZE,
+    POINT,
+    Frame,
+    Places,
+    Point,
+    arrange,
+    label_room,
+)
 
 MOST_NODES = 300
 """A picture of more nodes would be too large to look at."""
 
 _DPI = 160
 _MOST_PIXELS = 20_000
-_NAME_SIZE, _NOTE_SIZE, _LABEL_SIZE = 9.5, 7.5, 7.5
-_LINE = 0.16
-_PORT = 0.25
-_GAP = 0.3
-_LABEL_START = 0.1
 _HEAD = 0.1
-_POINT = 0.2
+_INSIDE = 0.2
+"""Edges begin below their box, so that they meet its outline however round it is."""
 _INK, _PALE = "#1f2933", "#52606d"
 _FILLS = {
     Role.PLAIN: "#f1f4f8",
@@ -61,10 +64,6 @@ _COLOURS = {
     EdgeKind.ERROR: "#c0392b",
 }
 _WIDTHS = {EdgeKind.ONCE: 1.1, EdgeKind.STREAM: 2.6, EdgeKind.ERROR: 1.1}
-
-Point = tuple[float, float]
-Port = tuple[str, EdgeKind]
-"""A channel of a box: all its edges leave the box at one place."""
 
 
 def draw_picture(
@@ -86,10 +85,10 @@ def draw_picture(
             f"recipe {recipe.name!r}: {len(recipe.nodes)} nodes are too many for a "
             f"picture (at most {MOST_NODES}); draw it as text or mermaid"
         )
-    picture = _arrange(make_drawing(recipe, catalogue))
+    places = arrange(make_drawing(recipe, catalogue))
     stream = io.BytesIO()
     with rc_context({"svg.hashsalt": "zocelery"}):
-        figure = _paint(picture, recipe)
+        figure = _paint(places, recipe)
         figure.savefig(
             stream,
             format=file_format,
@@ -101,174 +100,41 @@ def draw_picture(
     return stream.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Centre and size of a box."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @property
-    def left(self) -> float:
-        return self.x - self.width / 2
-
-    @property
-    def right(self) -> float:
-        return self.x + self.width / 2
-
-    @property
-    def top(self) -> float:
-        return self.y - self.height / 2
-
-    @property
-    def bottom(self) -> float:
-        return self.y + self.height / 2
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """A drawing with all its places."""
-
-    drawing: Drawing
-    frames: Mapping[str, _Frame]
-    ports: Mapping[tuple[str, Port], Point]
-    lines: Sequence[Sequence[Point]]
-    """For each edge the points that it goes through, its label left aside."""
-
-
-def _arrange(drawing: Drawing) -> _Picture:
-    channels: dict[str, list[Port]] = {name: [] for name in drawing.boxes}
-    for edge in drawing.edges:
-        if _port(edge) not in channels[edge.source]:
-            channels[edge.source].append(_port(edge))
-    sizes = {
-        name: _size(box, len(channels[name])) for name, box in drawing.boxes.items()
-    }
-    layout = lay_out(
-        {name: height for name, (_, height) in sizes.items()},
-        [(edge.source, edge.target) for edge in drawing.edges],
-        _GAP,
-    )
-    labels = {name: _longest_label(ports) for name, ports in channels.items()}
-    frames: dict[str, _Frame] = {}
-    columns: list[tuple[float, float]] = []
-    left = 0.0
-    for layer in layout.layers:
-        names = [place for place in layer if isinstance(place, str)]
-        width = max(sizes[name][0] for name in names)
-        for name in names:
-            height = layout.heights[name]
-            frames[name] = _Frame(left + width / 2, height, *sizes[name])
-        columns.append((left, left + width))
-        left += width + max(labels[name] for name in names) + 0.75
-    means = _mean_targets(drawing.edges, frames)
-    ports = dict(_place_ports(channels, frames, means))
-    lines = []
-    for edge, route in zip(drawing.edges, layout.routes, strict=True):
-        points = [ports[edge.source, _port(edge)]]
-        for stand_in in route[1:-1]:
-            layer_left, layer_right = columns[_layer_of(stand_in)]
-            height = layout.heights[stand_in]
-            points += [(layer_left, height), (layer_right, height)]
-        target = frames[edge.target]
-        lines.append([*points, (target.left, target.y)])
-    return _Picture(drawing, frames, ports, lines)
-
-
-def _layer_of(stand_in: object) -> int:
-    if isinstance(stand_in, tuple):
-        return int(stand_in[1])
-    raise TypeError(stand_in)
-
-
-def _port(edge: Edge) -> Port:
-    return edge_label(edge), edge.kind
-
-
-def _size(box: Box, port_count: int) -> tuple[float, float]:
-    """Return width and height of a box."""
-    name, *notes = box_lines(box)
-    widths = [_text_width(name, _NAME_SIZE, bold=True)]
-    widths += [_text_width(note, _NOTE_SIZE) for note in notes]
-    round_or_pointed = box.role in (Role.WATCH, Role.GATHER, Role.WRAPPER)
-    width = max(widths) + (0.5 if round_or_pointed else 0.32)
-    return width, max(_LINE * (len(notes) + 1) + 0.22, port_count * _PORT + 0.06)
-
-
-@cache
-def _text_width(text: str, size: float, *, bold: bool = False) -> float:
-    font = FontProperties(weight="bold" if bold else "normal")
-    path = TextPath((0, 0), text.replace("$", "S"), size=size, prop=font)
-    return float(path.get_extents().width) / 72 if text.strip() else 0.0
-
-
-def _longest_label(ports: Iterable[Port]) -> float:
-    return max((_label_room(label) for label, _ in ports), default=0.0)
-
-
-def _label_room(label: str) -> float:
-    return _LABEL_START + _text_width(label, _LABEL_SIZE) + 0.1 if label else 0.0
-
-
-def _mean_targets(
-    edges: Iterable[Edge], frames: Mapping[str, _Frame]
-) -> dict[tuple[str, Port], float]:
-    found: dict[tuple[str, Port], list[float]] = {}
-    for edge in edges:
-        target = frames[edge.target].y
-        found.setdefault((edge.source, _port(edge)), []).append(target)
-    return {key: sum(values) / len(values) for key, values in found.items()}
-
-
-def _place_ports(
-    channels: Mapping[str, Sequence[Port]],
-    frames: Mapping[str, _Frame],
-    means: Mapping[tuple[str, Port], float],
-) -> Iterable[tuple[tuple[str, Port], Point]]:
-    """Yield the places where channels leave their boxes, those upwards on top."""
-    for name, ports in channels.items():
-        frame = frames[name]
-        middle = (len(ports) - 1) / 2
-        ordered = sorted((means[name, port], i, port) for i, port in enumerate(ports))
-        for number, (_, _, port) in enumerate(ordered):
-            yield (name, port), (frame.right, frame.y + (number - middle) * _PORT)
-
-
-def _paint(picture: _Picture, recipe: Recipe) -> Figure:
-    frames = picture.frames.values()
+def _paint(places: Places, recipe: Recipe) -> Figure:
+    frames = places.frames.values()
     left, right = min(f.left for f in frames), max(f.right for f in frames)
-    heights = [y for line in picture.lines for _, y in line]
-    top = min(*heights, *(f.top for f in frames), 0.0)
-    bottom = max(*heights, *(f.bottom for f in frames), 0.0)
+    heights = [y for line in places.lines for _, y in line]
+    top = min([*heights, *(f.top for f in frames)])
+    bottom = max([*heights, *(f.bottom for f in frames)])
     figure = Figure(figsize=(right - left, bottom - top), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-    for edge, points in zip(picture.drawing.edges, picture.lines, strict=True):
+    for edge, points in zip(places.drawing.edges, places.lines, strict=True):
         _paint_edge(axes, edge, points)
-    for (_, (label, kind)), point in picture.ports.items():
+    for (_, (label, kind)), point in places.ports.items():
         _paint_label(axes, label, kind, point)
-    for name, frame in picture.frames.items():
-        _paint_box(axes, picture.drawing.boxes[name], frame)
-        if picture.drawing.boxes[name].is_start:
-            _paint_start(axes, frame)
-    for name in picture.drawing.told_of_errors:
-        _paint_failure(axes, picture.frames[name])
+    fed = {edge.target for edge in places.drawing.edges}
+    for name, frame in places.frames.items():
+        _paint_box(axes, places.drawing.boxes[name], frame)
+        if places.drawing.boxes[name].is_start:
+            _paint_start(axes, frame, is_fed=name in fed)
+    for name in places.drawing.told_of_errors:
+        _paint_failure(axes, places.frames[name])
     _paint_title(axes, recipe, (left, top), right - left)
-    _paint_legend(axes, picture.drawing, (left, bottom))
+    _paint_legend(axes, places.drawing, (left, bottom))
     return figure
 
 
 def _paint_edge(axes: Axes, edge: Edge, points: Sequence[Point]) -> None:
     """Draw a curve that is level at each of its points."""
     (x, y), *further = points
-    points = [(x + _label_room(edge_label(edge)), y), *further]
+    points = [(x + label_room(edge_label(edge)), y), *further]
     end_x, end_y = points[-1]
     points[-1] = (end_x - _HEAD * 0.8, end_y)
-    vertices, codes = [(x, y), points[0]], [Path.MOVETO, Path.LINETO]
+    vertices = [(x - _INSIDE, y), points[0]]
+    codes = [Path.MOVETO, Path.LINETO]
     for (x0, y0), (x1, y1) in pairwise(points):
         bend = (x1 - x0) / 2
         vertices += [(x0 + bend, y0), (x1 - bend, y1), (x1, y1)]
@@ -300,10 +166,10 @@ def _paint_head(axes: Axes, tip: Point, colour: str) -> None:
 
 def _paint_label(axes: Axes, label: str, kind: EdgeKind, point: Point) -> None:
     axes.text(
-        point[0] + _LABEL_START,
+        point[0] + LABEL_START,
         point[1],
         _literal(label),
-        fontsize=_LABEL_SIZE,
+        fontsize=NOTE_SIZE,
         color=_COLOURS[kind],
         va="center_baseline",
         zorder=4,
@@ -311,17 +177,24 @@ def _paint_label(axes: Axes, label: str, kind: EdgeKind, point: Point) -> None:
     )
 
 
-def _paint_box(axes: Axes, box: Box, frame: _Frame) -> None:
-    style = {
-        "facecolor": _FILLS[box.role],
-        "edgecolor": _INK,
-        "linewidth": 1.0,
-        "linestyle": "dashed" if box.role is Role.FOREIGN else "solid",
-        "clip_on": False,
-        "zorder": 5,
-    }
+def _paint_box(axes: Axes, box: Box, frame: Frame) -> None:
+    outline = _outline(box, frame)
+    outline.set_facecolor(_FILLS[box.role])
+    outline.set_edgecolor(_INK)
+    outline.set_linestyle("dashed" if box.role is Role.FOREIGN else "solid")
+    outline.set_clip_on(False)
+    outline.set_zorder(5)
+    axes.add_patch(outline)
+    if box.role is Role.WRAPPER:
+        for x in (frame.left + 0.09, frame.right - 0.09):
+            axes.plot([x, x], [frame.top, frame.bottom], color=_INK, lw=0.8, zorder=6)
+    x = frame.x - (POINT / 3 if box.role is Role.GATHER else 0)
+    _paint_lines(axes, box_lines(box), (x, frame.y))
+
+
+def _outline(box: Box, frame: Frame) -> Patch:
     if box.role is Role.GATHER:
-        shoulder = frame.right - _POINT
+        shoulder = frame.right - POINT
         corners = [
             (frame.left, frame.top),
             (shoulder, frame.top),
@@ -329,32 +202,23 @@ def _paint_box(axes: Axes, box: Box, frame: _Frame) -> None:
             (shoulder, frame.bottom),
             (frame.left, frame.bottom),
         ]
-        axes.add_patch(Polygon(corners, joinstyle="round", **style))
-    else:
-        rounding = frame.height / 2 if box.role is Role.WATCH else 0.07
-        axes.add_patch(
-            FancyBboxPatch(
-                (frame.left, frame.top),
-                frame.width,
-                frame.height,
-                boxstyle=f"round,pad=0,rounding_size={rounding}",
-                **style,
-            )
-        )
-    if box.role is Role.WRAPPER:
-        for x in (frame.left + 0.09, frame.right - 0.09):
-            axes.plot([x, x], [frame.top, frame.bottom], color=_INK, lw=0.8, zorder=6)
-    _paint_lines(axes, box_lines(box), frame)
+        return Polygon(corners, joinstyle="round")
+    rounding = min(frame.height / 2, 0.3) if box.role is Role.WATCH else 0.07
+    return FancyBboxPatch(
+        (frame.left, frame.top),
+        frame.width,
+        frame.height,
+        boxstyle=f"round,pad=0,rounding_size={rounding}",
+    )
 
 
-def _paint_lines(axes: Axes, lines: Sequence[str], frame: _Frame) -> None:
-    x = frame.x - (_POINT / 4 if len(lines) > 3 else 0)
+def _paint_lines(axes: Axes, lines: Sequence[str], centre: Point) -> None:
     for number, line in enumerate(lines):
         axes.text(
-            x,
-            frame.y + (number - (len(lines) - 1) / 2) * _LINE,
+            centre[0],
+            centre[1] + (number - (len(lines) - 1) / 2) * LINE,
             _literal(line),
-            fontsize=_NOTE_SIZE if number else _NAME_SIZE,
+            fontsize=NOTE_SIZE if number else NAME_SIZE,
             fontweight="normal" if number else "bold",
             color=_PALE if number else _INK,
             ha="center",
@@ -363,28 +227,24 @@ def _paint_lines(axes: Axes, lines: Sequence[str], frame: _Frame) -> None:
         )
 
 
-def _paint_start(axes: Axes, frame: _Frame) -> None:
-    x = frame.left - 0.38
-    axes.add_patch(Circle((x, frame.y), 0.07, color=_INK, clip_on=False, zorder=5))
-    end = (frame.left - _HEAD * 0.8, frame.y)
-    _add_line(axes, Path([(x, frame.y), end]), EdgeKind.ONCE)
-    _paint_head(axes, (frame.left, frame.y), _COLOURS[EdgeKind.ONCE])
+def _paint_start(axes: Axes, frame: Frame, *, is_fed: bool) -> None:
+    """Show that a run begins here, beside the middle if edges end there."""
+    x, y = frame.left - 0.38, frame.top + 0.1 if is_fed else frame.y
+    axes.add_patch(Circle((x, y), 0.07, color=_INK, clip_on=False, zorder=5))
+    _add_line(axes, Path([(x, y), (frame.left - _HEAD * 0.8, y)]), EdgeKind.ONCE)
+    _paint_head(axes, (frame.left, y), _COLOURS[EdgeKind.ONCE])
 
 
-def _paint_failure(axes: Axes, frame: _Frame) -> None:
+def _paint_failure(axes: Axes, frame: Frame) -> None:
     """Show that the node is told of all failures that no other node is told of."""
-    x, y = frame.left - 0.42, frame.bottom - 0.1
-    end = (frame.left - _HEAD * 0.8, y)
-    _add_line(axes, Path([(x, y), end]), EdgeKind.ERROR)
-    _paint_head(axes, (frame.left, y), _COLOURS[EdgeKind.ERROR])
     axes.text(
-        x - 0.05,
-        y,
-        "any failure",
-        fontsize=_LABEL_SIZE,
+        frame.x,
+        frame.bottom + 0.06,
+        "told of any failure",
+        fontsize=NOTE_SIZE,
         color=_COLOURS[EdgeKind.ERROR],
-        ha="right",
-        va="center",
+        ha="center",
+        va="top",
         zorder=4,
     )
 

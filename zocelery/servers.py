@@ -206,3 +206,17 @@ def scratch_folder(prefix: str = "zocelery-") -> Iterator[Path]:
     """Yield a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def wait_for_file(file: Path, log: Path, seconds: float = START_SECONDS) -> None:
+    """Wait until `file` exists.
+
+    Raises:
+        ServerUnreachableError: it did not in time; the message has the end of `log`.
+    """
+    give_up = time.monotonic() + seconds
+    while not file.exists():
+        if time.monotonic() > give_up:
+            last_lines = log.read_text(errors="replace")[-1500:] if log.exists() else ""
+            raise ServerUnreachableError(f"{file.name} did not appear: {last_lines}")
+        time.sleep(0.02)

@@ -19,7 +19,6 @@ from celery.utils.time import get_exponential_backoff_interval
 from kombu.exceptions import OperationalError as BrokerError
 from pydantic import BaseModel
 from redis.exceptions import RedisError
-from sqlalchemy.exc import OperationalError as DatabaseError
 
 from zocelery import dead_letter, identity, registry
 from zocelery.canvas import Place, celery_name
@@ -43,7 +42,6 @@ PASSING_ERRORS = (
     TemporaryError,
     BrokerError,
     RedisError,
-    DatabaseError,
     ConnectionError,
     TimeoutError,
 )

@@ -23,6 +23,13 @@ class SplitParameters(_Parameters):
     """Where in the payload the list is; "" if the payload is the list."""
 
 
+class ChooseParameters(_Parameters):
+    """Parameters of `choose`."""
+
+    key: str
+    """The key of the payload whose value is the name of a channel."""
+
+
 class FailParameters(_Parameters):
     """Parameters of `fail`."""
 
@@ -59,6 +66,15 @@ def split(step: Step) -> int:
     for number, member in enumerate(members, start=1):
         step.send("each", member, str(number))
     return len(members)
+
+
+@recipe_task("choose", once=(".+",), parameters=ChooseParameters)
+def choose(step: Step) -> None:
+    """Send the payload on the channel that one of its keys names."""
+    key = ChooseParameters.model_validate(step.parameters).key
+    if not isinstance(step.payload, Mapping) or key not in step.payload:
+        raise PermanentError(f"the payload has no key {key!r}")
+    step.send(str(step.payload[key]), step.payload)
 
 
 @recipe_task("collect", kind=TaskKind.GATHER)

@@ -93,7 +93,7 @@ def run(
     _check_scratch_space()
     from zocelery.embedded import embedded
 
-    with embedded(workers) as deployment:
+    with embedded(needed_queues(request.recipe), workers) as deployment:
         if deployment.caution:
             click.echo(f"Note: {deployment.caution}", err=True)
         sys.exit(follow(launch(request, run_id, "live"), as_json))
@@ -163,6 +163,16 @@ def make_request(
         parameters["ispyb_process"] = job
     catalogue = load_catalogue(settings.queues)
     return Request(prepare(found, parameters, catalogue), parameters)
+
+
+def needed_queues(recipe: Recipe) -> set[str]:
+    """Return the queues to which the recipe's tasks go."""
+    from zocelery.plan import Plan
+    from zocelery.registry import load_catalogue
+
+    plan = Plan(recipe, load_catalogue(current_settings().queues))
+    specs = (plan.spec(name) for name in plan.recipe.nodes)
+    return {spec.queue for spec in specs if spec is not None}
 
 
 def launch(request: Request, run_id: str | None, urgency: Any) -> Run:

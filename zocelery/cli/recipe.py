@@ -1,0 +1,373 @@
+"""`zocelery recipe`: list, show, validate and draw recipes; nothing is started."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from zocelery.catalogue import Catalogue, TaskSpec
+from zocelery.errors import InputFileError, ParameterError, RecipeError, UserError
+from zocelery.parameters import fill_in, find_placeholders, parse_assignments
+from zocelery.recipe import Node, Recipe
+from zocelery.recipe_format import dump_recipe, load_recipe
+from zocelery.recipe_library import RecipeLibrary, current_library
+from zocelery.settings import current_settings
+
+_FORMATS = ("text", "mermaid", "svg", "png")
+_COLUMNS = 88
+_FORMAT_OF_ENDING = {".svg": "svg", ".png": "png", ".mmd": "mermaid", ".txt": "text"}
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+_parameters_option = click.option(
+    "-p",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A parameter of the recipe, if it decides about nodes or channels.",
+)
+
+
+@click.group()
+def recipe() -> None:
+    """List, show, check and draw recipes. Nothing is started.
+
+    NAME is a recipe's name or a JSON file.
+
+    \b
+    zocelery recipe list                          what there is
+    zocelery recipe show grid-scan                what it does and takes
+    zocelery recipe validate recipes/*.json       is it right? (for pre-commit)
+    zocelery recipe graph grid-scan -o grid.svg   how it looks
+    zocelery recipe canvas grid-scan              what Celery is given
+    zocelery recipe tasks                         what nodes can do
+    """
+
+
+@recipe.command("list")
+@_json_option
+def list_recipes(as_json: bool) -> None:
+    """List the recipes of the configured folders, facility packages and zocelery."""
+    library = _library()
+    rows = [_describe_file(library, name) for name in library.names()]
+    aliases = [
+        {"name": alias, "alias_of": name} for alias, name in library.aliases.items()
+    ]
+    if as_json:
+        for row in (*rows, *aliases):
+            click.echo(json.dumps(row))
+        return
+    texts = [(row["name"], row["error"] or row["description"]) for row in rows]
+    texts += [(row["name"], f"another name of {row['alias_of']}") for row in aliases]
+    _echo_pairs(texts)
+
+
+@recipe.command()
+@click.argument("name")
+@_json_option
+def show(name: str, as_json: bool) -> None:
+    """Show what a recipe does, the parameters it takes and its nodes.
+
+    \b
+    zocelery recipe show per-image-analysis
+    zocelery recipe show my-recipe.json --json
+    """
+    found = _library().find_or_load(name)
+    parameters = list(_describe_parameters(found))
+    if as_json:
+        row = {"name": found.name, "description": found.description}
+        document = dump_recipe(found)
+        click.echo(json.dumps({**row, "parameters": parameters, "recipe": document}))
+        return
+    click.echo(found.name)
+    if found.description:
+        click.echo(_wrapped(found.description, 2))
+    click.echo("\nParameters")
+    texts = [(p["name"], _explain_parameter(p)) for p in parameters]
+    _echo_pairs(texts or [("none", "")], indent=2)
+    click.echo("\nNodes")
+    nodes = [(node.name, node.description or _work_of(node)) for node in found]
+    _echo_pairs(nodes, indent=2)
+    click.echo()
+    click.echo(_draw_text(_filled(found, ()), None))
+
+
+@recipe.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--graph-only",
+    is_flag=True,
+    help="Do not ask whether tasks are known: for recipes that only Zocalo runs.",
+)
+@_json_option
+def validate(files: tuple[str, ...], graph_only: bool, as_json: bool) -> None:
+    """Check recipe files; exit code 2 if one is wrong.
+
+    All problems of a file are listed, with node and key: the graph, tasks, channels,
+    parameters that a task does not take, texts in braces that are no placeholders.
+
+    \b
+    zocelery recipe validate recipes/*.json
+
+    \b
+    In .pre-commit-config.yaml:
+      - id: zocelery-recipes
+        name: recipes
+        entry: zocelery recipe validate
+        language: system
+        files: ^recipes/.*\\.json$
+    """
+    catalogue = None if graph_only else _catalogue()
+    failed = []
+    for file in files:
+        error = _find_error(Path(file), catalogue)
+        if error is not None:
+            failed.append(file)
+            click.echo(error, err=True)
+        if as_json:
+            row = {"file": file, "valid": error is None, "error": error}
+            click.echo(json.dumps(row))
+    if failed:
+        count = f"{len(failed)} of {len(files)} recipes are not valid"
+        raise RecipeError(f"{count}: {', '.join(failed)}")
+    click.echo(f"{len(files)} valid", err=True)
+
+
+@recipe.command()
+@click.argument("name")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(_FORMATS),
+    help="By default what the ending of the file says, else text.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; by default standard output.",
+)
+@_parameters_option
+@click.option("--json", "as_json", is_flag=True, help="Boxes and edges as one object.")
+def graph(
+    name: str,
+    file_format: str | None,
+    output: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Draw a recipe.
+
+    \b
+    zocelery recipe graph grid-scan                        as a tree of text
+    zocelery recipe graph grid-scan -o grid-scan.png       as a picture
+    zocelery recipe graph grid-scan --format mermaid       for a Markdown page
+    """
+    found = _filled(_library().find_or_load(name), assignments)
+    catalogue = _catalogue()
+    if as_json:
+        _write(output, json.dumps(_drawing(found, catalogue)).encode() + b"\n")
+        return
+    ending = output.suffix.lower() if output else ""
+    chosen = file_format or _FORMAT_OF_ENDING.get(ending, "text")
+    if chosen == "png" and output is None and sys.stdout.isatty():
+        raise ParameterError("a png is not for a terminal: give a file with -o")
+    _write(output, _draw(found, catalogue, chosen))
+
+
+@recipe.command()
+@click.argument("name")
+@_parameters_option
+def canvas(name: str, assignments: tuple[str, ...]) -> None:
+    """Print the Celery canvas that a recipe is translated to.
+
+    \b
+    zocelery recipe canvas grid-scan
+    """
+    from zocelery.canvas_text import describe_canvas
+    from zocelery.recipe_checks import check_recipe
+
+    found = _filled(_library().find_or_load(name), assignments)
+    catalogue = _catalogue()
+    check_recipe(found, catalogue)
+    click.echo(describe_canvas(found, catalogue))
+
+
+@recipe.command()
+def schema() -> None:
+    """Print the JSON schema of recipe files, for editors.
+
+    \b
+    zocelery recipe schema > recipe.schema.json
+    """
+    from zocelery.recipe_schema import recipe_schema
+
+    click.echo(json.dumps(recipe_schema(), indent=2))
+
+
+@recipe.command()
+@_json_option
+def tasks(as_json: bool) -> None:
+    """List the tasks that nodes can name, their channels and Zocalo's names for them.
+
+    A channel with * speaks for each member of a fan-out, the others at most once.
+    """
+    for number, spec in enumerate(_catalogue()):
+        if as_json:
+            click.echo(json.dumps(_describe_task(spec)))
+            continue
+        click.echo(("\n" if number else "") + f"{spec.name}  ({spec.kind})")
+        if spec.summary:
+            click.echo(_wrapped(spec.summary, 4))
+        details = [("channels", ", ".join(_marked_channels(spec)))]
+        details += [("queue", spec.queue)]
+        details += [("Zocalo", ", ".join(spec.aliases))] if spec.aliases else []
+        _echo_pairs(details, indent=4)
+
+
+def _library() -> RecipeLibrary:
+    return current_library(current_settings().recipes)
+
+
+def _catalogue() -> Catalogue:
+    from zocelery.registry import load_catalogue
+
+    return load_catalogue(current_settings().queues)
+
+
+def _filled(found: Recipe, assignments: Sequence[str]) -> Recipe:
+    """Return a recipe that can be drawn, with defaults and given parameters in it."""
+    from zocelery.recipe_checks import check_recipe
+
+    check_recipe(found)
+    return fill_in(found, parse_assignments(assignments), allow_unfilled=True)
+
+
+def _find_error(file: Path, catalogue: Catalogue | None) -> str | None:
+    """Return what is wrong with a recipe file, None if nothing is."""
+    from zocelery.recipe_checks import check_recipe
+
+    try:
+        found = load_recipe(file)
+        check_recipe(found, catalogue)
+        find_placeholders(found)
+    except UserError as error:
+        text = str(error)
+        return text if text.startswith(str(file)) else f"{file}: {text}"
+    return None
+
+
+def _describe_file(library: RecipeLibrary, name: str) -> dict[str, Any]:
+    path = library.path(name)
+    row = {"name": name, "file": str(path), "description": "", "error": None}
+    try:
+        return {**row, "description": load_recipe(path).description}
+    except UserError as error:
+        return {**row, "error": f"cannot be used: {error}".partition("\n")[0]}
+
+
+def _describe_parameters(found: Recipe) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each parameter, declared ones first."""
+    used = find_placeholders(found)
+    for name in dict.fromkeys((*found.parameters, *found.placeholders, *used)):
+        row: dict[str, Any] = {
+            "name": name,
+            "required": name not in found.parameters,
+            "description": found.placeholders.get(name, ""),
+            "used_in": list(used.get(name, ())),
+        }
+        if name in found.parameters:
+            row["default"] = found.parameters[name]
+        yield row
+
+
+def _explain_parameter(parameter: dict[str, Any]) -> str:
+    default = "has to be given"
+    if not parameter["required"]:
+        default = f"default {json.dumps(parameter['default'], ensure_ascii=False)}"
+    meaning = parameter["description"] or f"used in {parameter['used_in'][0]}"
+    return f"{meaning} ({default})"
+
+
+def _describe_task(spec: TaskSpec) -> dict[str, Any]:
+    model = spec.parameters
+    return {
+        "name": spec.name,
+        "kind": spec.kind,
+        "queue": spec.queue,
+        "summary": spec.summary,
+        "once": list(spec.once),
+        "stream": list(spec.stream),
+        "default_channel": spec.default_channel,
+        "aliases": list(spec.aliases),
+        "parameters": model.model_json_schema() if model is not None else None,
+    }
+
+
+def _marked_channels(spec: TaskSpec) -> list[str]:
+    streams = {pattern.replace(r"\d+", "N") for pattern in spec.stream}
+    return [f"{name}*" if name in streams else name for name in spec.channel_names]
+
+
+def _work_of(node: Node) -> str:
+    return node.task or node.wrapper or node.service or node.queue or node.topic or ""
+
+
+def _drawing(found: Recipe, catalogue: Catalogue) -> dict[str, Any]:
+    from zocelery.recipe_drawing import make_drawing
+
+    drawing = asdict(make_drawing(found, catalogue))
+    return {**drawing, "boxes": list(drawing["boxes"].values())}
+
+
+def _draw_text(found: Recipe, catalogue: Catalogue | None) -> str:
+    from zocelery.recipe_drawing import draw_text
+
+    return draw_text(found, catalogue)
+
+
+def _draw(found: Recipe, catalogue: Catalogue, chosen: str) -> bytes:
+    if chosen in ("svg", "png"):
+        from zocelery.recipe_picture import draw_picture
+
+        picture: Literal["svg", "png"] = "svg" if chosen == "svg" else "png"
+        return draw_picture(found, catalogue, file_format=picture)
+    from zocelery.recipe_drawing import draw_mermaid
+
+    is_text = chosen == "text"
+    text = (_draw_text if is_text else draw_mermaid)(found, catalogue)
+    return f"{text}\n".encode()
+
+
+def _write(output: Path | None, content: bytes) -> None:
+    """Write to a file, or to standard output.
+
+    Raises:
+        InputFileError: the file cannot be written.
+    """
+    if output is None:
+        click.get_binary_stream("stdout").write(content)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise InputFileError(
+            f"{output}: cannot be written: {error.strerror}"
+        ) from error
+
+
+def _echo_pairs(pairs: Sequence[tuple[str, str]], indent: int = 0) -> None:
+    """Print names and, beside them, what they mean."""
+    width = min(max((len(name) for name, _ in pairs), default=0), 24)
+    for name, meaning in pairs:
+        start = f"{' ' * indent}{name:<{width}}  "
+        click.echo(_wrapped(meaning, len(start), start).rstrip())
+
+
+def _wrapped(text: str, indent: int, start: str | None = None) -> str:
+    margin = " " * indent
+    first = margin if start is None else start
+    return click.wrap_text(text, _COLUMNS, first, margin)
