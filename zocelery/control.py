@@ -70,9 +70,7 @@ def _failed_fans(context: RunContext, known: set[str]) -> list[str]:
     problems = []
     for node, counts in context.store.counts(context.run).items():
         failed = counts.get("failed", 0)
-        hopeless = (
-            failed > 0 and not counts.get("done") and node in context.recipe.nodes
-        )
+        hopeless = failed > 0 and not counts.get("done") and node not in known
         if hopeless and not context.plan.reachable_gathers(node):
             reason = first_failure(context.store, context.run, node)
             problems.append(f"{node}: all {failed} failed; {reason}")

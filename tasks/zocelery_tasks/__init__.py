@@ -1,3 +1,4 @@
-"""The tasks that ship with zocelery."""
+"""The tasks that ship with zocelery; importing this makes them known."""
 
 from zocelery_tasks import basics as basics
+from zocelery_tasks import doorways as doorways

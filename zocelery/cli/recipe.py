@@ -335,11 +335,11 @@ def _draw(found: Recipe, catalogue: Catalogue, chosen: str) -> bytes:
 
         picture: Literal["svg", "png"] = "svg" if chosen == "svg" else "png"
         return draw_picture(found, catalogue, file_format=picture)
+    if chosen == "text":
+        return f"{_draw_text(found, catalogue)}\n".encode()
     from zocelery.recipe_drawing import draw_mermaid
 
-    is_text = chosen == "text"
-    text = (_draw_text if is_text else draw_mermaid)(found, catalogue)
-    return f"{text}\n".encode()
+    return f"{draw_mermaid(found, catalogue)}\n".encode()
 
 
 def _write(output: Path | None, content: bytes) -> None:
@@ -349,7 +349,7 @@ def _write(output: Path | None, content: bytes) -> None:
         InputFileError: the file cannot be written.
     """
     if output is None:
-        click.get_binary_stream("stdout").write(content)
+        sys.stdout.buffer.write(content)
         return
     try:
         output.write_bytes(content)

@@ -1,0 +1,165 @@
+"""The files that X-ray centring leaves: result, text for people, link."""
+
+import errno
+import logging
+import os
+import secrets
+from pathlib import Path
+
+from zocelery.errors import PermanentError, TaskError, TemporaryError
+from zocelery_tasks.centring_results import Centre2DResult, Centring3D
+from zocelery_tasks.heat_map import table_of_counts
+from zocelery_tasks.kernels.centring_2d import keep_strong
+from zocelery_tasks.kernels.grid import GridGeometry, reshape_grid
+from zocelery_tasks.xray_centering_parameters import XrayCenteringParameters
+
+logger = logging.getLogger(__name__)
+
+_HOPELESS = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""Errors of the file system that stay when one tries again."""
+
+
+def report_2d(result: Centre2DResult, data: list[float], geometry: GridGeometry) -> str:
+    """Return a text for people: the grid's strong counts and the centre.
+
+    Args:
+        result: the centre.
+        data: counts in the order of the scan, 0 for missing images.
+        geometry: of the grid.
+    """
+    lines = [
+        f"steps x, y: {geometry.steps}",
+        f"box_size_px: {geometry.box_size_px}",
+        f"snapshot_offset: {geometry.snapshot_offset}",
+    ]
+    if result.status == "ok":
+        strong = keep_strong(reshape_grid(data, geometry)).T
+        count, image = result.reflections_in_best_image, result.best_image
+        lines += [
+            f"There are {count} reflections in image #{image}.",
+            "grid:",
+            *table_of_counts(strong),
+            f"centre_x,centre_y={result.centre_x},{result.centre_y}",
+        ]
+    else:
+        lines.append(f"{result.message}.")
+    lines += _left_out(result.missing, result.unexpected)
+    return "\n".join(lines) + "\n"
+
+
+def report_3d(result: Centring3D) -> str:
+    """Return a text for people: each crystal with its place and its signal."""
+    lines = [f"{len(result.results)} crystals found"]
+    for number, centre in enumerate(result.results, start=1):
+        x, y, z = centre.centre_of_mass
+        sample = "" if centre.sample_id is None else f", sample {centre.sample_id}"
+        lines.append(
+            f"{number}: centre (x, y, z) = ({x:.3f}, {y:.3f}, {z:.3f}) in boxes, "
+            f"largest {centre.max_count} at {centre.max_voxel}, "
+            f"total {centre.total_count} in {centre.n_voxels} voxels{sample}"
+        )
+    for grid, (missing, unexpected) in enumerate(
+        zip(result.missing, result.unexpected, strict=True), start=1
+    ):
+        lines += [f"grid {grid}: {line}" for line in _left_out(missing, unexpected)]
+    return "\n".join(lines) + "\n"
+
+
+def _left_out(missing: list[int], unexpected: list[int]) -> list[str]:
+    return [
+        f"{title}: {' '.join(map(str, numbers))}"
+        for title, numbers in (
+            ("images without a count, taken for empty", missing),
+            ("image numbers outside of the grid, left out", unexpected),
+        )
+        if numbers
+    ]
+
+
+def write_results(
+    result: Centre2DResult | Centring3D,
+    report: str,
+    parameters: XrayCenteringParameters,
+) -> list[Path]:
+    """Write the files that the parameters `output`, `log`, `results_symlink` name.
+
+    Readers see an old file or a new one, never half of one; writing twice is harmless.
+
+    Args:
+        result: goes to `output` as a JSON object.
+        report: goes to `log`.
+        parameters: of the node.
+
+    Returns:
+        The files and the link.
+
+    Raises:
+        PermanentError: if a file can never be written there.
+        TemporaryError: if it may work later, for instance when the disk is full.
+    """
+    written = []
+    if parameters.output is not None:
+        write_atomically(parameters.output, result.model_dump_json() + "\n")
+        written.append(parameters.output)
+        if parameters.results_symlink is not None:
+            written += _link_beside(
+                parameters.output.parent, parameters.results_symlink
+            )
+    if parameters.log is not None:
+        write_atomically(parameters.log, report)
+        written.append(parameters.log)
+    return written
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Put a text into a file and make the folders that it needs.
+
+    Raises:
+        PermanentError: if it can never be written there.
+        TemporaryError: if it may work later.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise _task_error(path, error) from error
+
+
+def _link_beside(folder: Path, name: str) -> list[Path]:
+    """Make the link `name` beside `folder`, or turn it to there."""
+    folder = folder.absolute()
+    link = folder.parent / name
+    if link.exists() and not link.is_symlink():
+        logger.warning("%s is in the way and no link: it is left as it is.", link)
+        return []
+    draft = link.with_name(f".{name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            draft.symlink_to(folder.name, target_is_directory=True)
+            draft.replace(link)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise _task_error(link, error) from error
+    return [link]
+
+
+def _task_error(path: Path, error: OSError) -> TaskError:
+    kind = PermanentError if error.errno in _HOPELESS else TemporaryError
+    return kind(f"cannot write {path}: {error.strerror or error}")

@@ -1,0 +1,111 @@
+"""The tasks of diffraction-image analysis, as recipes name them.
+
+Each is a doorway: it unpacks a step, calls a pure function and packs what it answers.
+The functions are imported when first called, so that a process that never analyses an
+image never loads what that needs.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from zocelery.catalogue import TaskKind
+from zocelery.errors import InputFileError, PermanentError
+from zocelery.messages import Burst, Step
+from zocelery.task import recipe_task
+from zocelery_tasks.file_watcher_parameters import FileWatcherParameters, ImageSource
+from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
+from zocelery_tasks.watch_channels import ONCE_CHANNELS, STREAM_CHANNELS
+from zocelery_tasks.xray_centering_parameters import XrayCenteringParameters
+
+
+def _check_images(parameters: Mapping[str, Any]) -> None:
+    """Refuse images of which not even the folder is there.
+
+    With `live` true they may still be written, folder and all; without it the first
+    one has to be there.
+    """
+    parsed = FileWatcherParameters.parse(parameters)
+    if parsed.images is None or parsed.live:
+        return
+    source = ImageSource.parse(parsed.images)
+    first = source.first_path
+    if not first.exists():
+        raise InputFileError(
+            f"{first}: no such file; for images that are still to be written give "
+            "-p live=true"
+        )
+
+
+@recipe_task(
+    "file_watcher",
+    queue="watch",
+    kind=TaskKind.WATCH,
+    once=ONCE_CHANNELS,
+    stream=STREAM_CHANNELS,
+    parameters=FileWatcherParameters,
+    aliases=("filewatcher", "DLS Filewatcher"),
+    check=_check_images,
+)
+def file_watcher(step: Step, state: Mapping[str, Any]) -> Iterator[Burst]:
+    """Tell of each image as soon as it is written."""
+    from zocelery_tasks.file_watcher import watch_files
+
+    return watch_files(step, state)
+
+
+@recipe_task(
+    "per_image_analysis",
+    queue="images",
+    once=("reflections",),
+    parameters=PerImageAnalysisParameters,
+    aliases=("Per-Image-Analysis",),
+)
+def per_image_analysis(step: Step) -> dict[str, Any]:
+    """Find the spots of one image and say how many there are and how far they reach."""
+    from zocelery_tasks.images.open import open_image
+    from zocelery_tasks.per_image_analysis import analyse_image
+
+    told = step.payload if isinstance(step.payload, Mapping) else {}
+    file = told.get("file")
+    if not isinstance(file, str) or not file:
+        raise PermanentError(f"the message names no file: {step.payload!r:.200}")
+    own = told.get("parameters")
+    given = {**step.parameters, **(own if isinstance(own, Mapping) else {})}
+    parameters = PerImageAnalysisParameters.parse(given)
+    image = open_image(Path(file), parameters.image_number or 1)
+    analysis = analyse_image(image, parameters)
+    passed_on = {key: told[key] for key in told if key.startswith("file")}
+    if "reflections" in step.channels:
+        step.send("reflections", {**passed_on, "spots": analysis.spot_list()})
+    return {**passed_on, **analysis.counts()}
+
+
+def _draw_centre(answer: Any) -> str:
+    from zocelery_tasks.centring_answer import draw_answer
+
+    return draw_answer(answer)
+
+
+def _check_results(parameters: Mapping[str, Any]) -> None:
+    """Refuse grids that cannot be, and files that cannot be written."""
+    from zocelery_tasks.centring_answer import check_parameters
+
+    check_parameters(parameters)
+
+
+@recipe_task(
+    "xray_centering",
+    kind=TaskKind.GATHER,
+    once=("success", "abort"),
+    default_channel="success",
+    parameters=XrayCenteringParameters,
+    aliases=("reduce.xray_centering", "DLS X-Ray Centering"),
+    check=_check_results,
+    picture=_draw_centre,
+)
+def xray_centering(step: Step) -> dict[str, Any]:
+    """Find the centre of the crystal in one grid scan, or in two at right angles."""
+    from zocelery_tasks.centring_answer import centre_members
+
+    return centre_members(step)

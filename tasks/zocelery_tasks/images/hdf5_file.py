@@ -1,0 +1,146 @@
+"""HDF5 files kept open for reading, also while they are being written."""
+
+import os
+import struct
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import ClassVar
+
+import h5py
+import hdf5plugin
+
+from zocelery.errors import ImageError
+from zocelery_tasks.images.files import file_error, read_bytes
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+_SUPERBLOCK_SIZE = 48
+_FIRST_VERSION_WITH_FLAGS = 2
+_WRITTEN_TO, _WRITTEN_SWMR = 0x01, 0x04
+_MAX_OPEN = 32
+"""A master with its data files; each costs a descriptor and HDF5's caches."""
+
+FILTERS = hdf5plugin.get_filters
+"""Naming it keeps the import, which is what registers the filters with HDF5."""
+
+
+class Hdf5File:
+    """An open HDF5 file.
+
+    A file that a detector is writing is opened for single-writer multiple-reader
+    access, and only then: HDF5 may hang on a truncated file that is opened so. No lock
+    is taken on it, so that a reader never keeps a writer from opening its file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Open `file`.
+
+        Raises:
+            ImageError: if it is missing, may not be read, is truncated or no HDF5 file.
+            TemporaryError: if the file server fails.
+        """
+        self.path = file
+        self._identity, self._state = _look_at(file)
+        self.is_live = _is_being_written(file, self._state[1])
+        try:
+            self.handle = h5py.File(file, "r", swmr=self.is_live, locking=False)
+        except OSError as error:
+            raise file_error(file, error) from error
+
+    def is_current(self) -> bool:
+        """Whether the path still means this file, unchanged but for what is appended.
+
+        Raises:
+            ImageError: if the file has been removed.
+        """
+        identity, state = _look_at(self.path)
+        if identity != self._identity:
+            return False
+        if self.is_live:
+            return state[1] >= self._state[1]
+        return state == self._state
+
+    def sibling(self, name: str) -> Path:
+        """Return where a link in this file to a file `name` leads.
+
+        As HDF5 does, relative names are looked for beside this file, and so are
+        absolute ones that do not exist, as in a copied or moved folder.
+
+        Raises:
+            ImageError: if the file is not there.
+        """
+        for folder in (self.path.parent, self.path.resolve().parent):
+            for candidate in (folder / name, folder / Path(name).name):
+                if candidate.exists():
+                    return candidate
+        raise ImageError(f"{self.path}: linked file {name} is missing")
+
+
+class _OpenFiles:
+    """The files that this process has open, least recently used first."""
+
+    _lock: ClassVar[threading.RLock] = threading.RLock()
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[Path, Hdf5File] = OrderedDict()
+        self._process = os.getpid()
+
+    def get(self, file: Path) -> Hdf5File:
+        with self._lock:
+            if self._process != os.getpid():  # a child must not share its parent's
+                self._files.clear()
+                self._process = os.getpid()
+            known = self._files.pop(file, None)
+            if known is None or not known.is_current():
+                known = Hdf5File(file)
+            self._files[file] = known
+            if len(self._files) > _MAX_OPEN:
+                self._files.popitem(last=False)
+            return known
+
+
+_open_files = _OpenFiles()
+
+
+def open_hdf5(file: Path) -> Hdf5File:
+    """Return `file`, open; kept open for the next time unless it changes.
+
+    Raises:
+        ImageError: if it is missing, may not be read, is truncated or no HDF5 file.
+        TemporaryError: if the file server fails.
+    """
+    return _open_files.get(file)
+
+
+def _look_at(file: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return what tells the file from others, and its time and size."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise file_error(file, error) from error
+    return (status.st_dev, status.st_ino), (status.st_mtime_ns, status.st_size)
+
+
+def _is_being_written(file: Path, size: int) -> bool:
+    """Whether the file's superblock says that a writer allows readers (SWMR).
+
+    Raises:
+        ImageError: if the file is no HDF5 file, is truncated, or is being written by
+            a writer that does not allow readers.
+    """
+    head = read_bytes(file, _SUPERBLOCK_SIZE)
+    if not head.startswith(SIGNATURE):
+        raise ImageError(f"{file}: not an HDF5 file")
+    if len(head) < _SUPERBLOCK_SIZE:
+        raise ImageError(f"{file}: truncated: {len(head)} bytes")
+    has_flags = head[8] >= _FIRST_VERSION_WITH_FLAGS
+    flags = head[11] if has_flags else 0
+    if flags & _WRITTEN_SWMR:
+        return True
+    if flags & _WRITTEN_TO:
+        raise ImageError(f"{file}: still being written, or its writer has died")
+    (end,) = struct.unpack_from("<Q", head, 28 if has_flags else 40 + 4 * head[8])
+    if size < end:
+        raise ImageError(f"{file}: truncated: {size} of {end} bytes")
+    return False

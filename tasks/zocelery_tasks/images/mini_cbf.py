@@ -1,0 +1,155 @@
+"""DECTRIS's mini CBF headers: `# Detector_distance 0.16000 m` and the like."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from zocelery.errors import ImageError
+from zocelery_tasks.images.cbf import CbfFile
+from zocelery_tasks.images.detector import (
+    Beam,
+    Detector,
+    Mask,
+    SensorType,
+    TrustedRange,
+)
+from zocelery_tasks.images.module_gaps import (
+    EIGER,
+    EIGER2,
+    PILATUS,
+    all_usable,
+    mask_of_gaps,
+)
+
+_LINE = re.compile(r"(?m)^#\s*([A-Za-z]\w*)[:=]?[ \t]*[:=]?[ \t]*(.*?)[ \t\r]*$")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_SENSOR = re.compile(r"(?m)^#\s*(\S+)\s+sensor,\s*thickness\s*=?\s*(\S+)\s*m\b")
+_MATERIALS = {"Silicon": "Si", "Si": "Si", "CdTe": "CdTe", "GaAs": "GaAs"}
+_NO_CUTOFF = 100_000_000
+"""Eiger headers from some converters have no Count_cutoff."""
+_BARREL = "S/N 120-0100"
+"""The 12M detector of Diamond's beamline I23, which is bent round the sample."""
+
+
+class MiniHeader(Mapping[str, str]):
+    """The `# Key value` lines of a header, by key."""
+
+    def __init__(self, file: Path, header: str) -> None:
+        self.file = file
+        self._text = header
+        self._values: dict[str, str] = dict(reversed(_LINE.findall(header)))
+
+    def __getitem__(self, key: str) -> str:
+        """Return the text after `key`; KeyError if there is no such line."""
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Return how many keys there are."""
+        return len(self._values)
+
+    def numbers(self, key: str, count: int = 1) -> list[float]:
+        """Return the first `count` numbers after `key`.
+
+        Raises:
+            ImageError: if there are fewer.
+        """
+        found = [float(text) for text in _NUMBER.findall(self.get(key, ""))]
+        if len(found) < count:
+            raise ImageError(
+                f"{self.file}: header lacks {key}"
+                if key not in self
+                else f"{self.file}: {key} is {self[key]!r}"
+            )
+        return found[:count]
+
+    def positive(self, key: str, count: int = 1) -> list[float]:
+        """Return the first `count` numbers after `key`, which must be above 0."""
+        found = self.numbers(key, count)
+        if min(found) <= 0:
+            raise ImageError(f"{self.file}: {key} is {self[key]!r}")
+        return found
+
+    @property
+    def detector_name(self) -> str:
+        """What the header calls the detector, in upper case; may be empty."""
+        return self.get("Detector", "").upper()
+
+    @property
+    def is_pilatus_convention(self) -> bool:
+        """Whether the header says that it follows DECTRIS's own convention."""
+        return bool(
+            re.search(r"(?m)^_array_data.header_convention.*PILATUS", self._text)
+        )
+
+    def sensor(self) -> tuple[SensorType, str | None, float | None]:
+        """Return the kind of sensor, its material and its thickness in mm."""
+        match = _SENSOR.search(self._text)
+        if match:
+            thickness = float(match[2]) * 1000
+            return SensorType.PAD, _MATERIALS.get(match[1], match[1]), thickness
+        if "CCD" in self.detector_name or "CCD" in self:
+            return SensorType.CCD, None, None
+        return SensorType.UNKNOWN, None, None
+
+    def module_gaps(self, shape: tuple[int, int]) -> Mask:
+        """Return the mask of the gaps between the modules of the named detector."""
+        if "EIGER" in self.detector_name:
+            return mask_of_gaps(shape, EIGER2, EIGER)
+        if "PILATUS" in self.detector_name or self.is_pilatus_convention:
+            return mask_of_gaps(shape, PILATUS)
+        return all_usable(shape)
+
+    def refuse_curved(self) -> None:
+        """Refuse detectors that are no plane.
+
+        Raises:
+            ImageError: for the one of Diamond's beamline I23.
+        """
+        if _BARREL in self.get("Detector", ""):
+            raise ImageError(
+                f"{self.file}: {self['Detector']}: detectors of more than one plane "
+                "are not supported"
+            )
+
+
+def mini_cbf_geometry(cbf: CbfFile) -> tuple[Detector, Beam]:
+    """Return detector and beam of a file whose header has no imgCIF tables.
+
+    The detector stands upright at right angles to the beam, as the format cannot say
+    otherwise (a `Detector_2theta` has no axis); so does DIALS.
+
+    Raises:
+        ImageError: if the header lacks what is needed, or the detector is not flat.
+    """
+    header = MiniHeader(cbf.file, cbf.header)
+    header.refuse_curved()
+    (distance,) = header.positive("Detector_distance")
+    (wavelength,) = header.positive("Wavelength")
+    size_x, size_y = (1000 * size for size in header.positive("Pixel_size", 2))
+    beam_x, beam_y = header.numbers("Beam_xy", 2)
+    sensor, material, thickness = header.sensor()
+    if "EIGER" in header.detector_name and sensor is SensorType.UNKNOWN:
+        sensor = SensorType.PAD
+    detector = Detector(
+        fast_axis=(1.0, 0.0, 0.0),
+        slow_axis=(0.0, -1.0, 0.0),
+        origin=(-beam_x * size_x, beam_y * size_y, -1000 * distance),
+        pixel_size=(size_x, size_y),
+        shape=cbf.shape,
+        trusted=TrustedRange(lowest=0, saturation=_count_cutoff(header)),
+        sensor=sensor,
+        sensor_material=material,
+        sensor_thickness=thickness,
+        mask=header.module_gaps(cbf.shape),
+    )
+    return detector, Beam(wavelength)
+
+
+def _count_cutoff(header: MiniHeader) -> float:
+    if "Count_cutoff" not in header and "EIGER" in header.detector_name:
+        return _NO_CUTOFF
+    return header.positive("Count_cutoff")[0]

@@ -1,0 +1,87 @@
+"""Opening any supported image by file name and number."""
+
+from pathlib import Path
+
+from zocelery.errors import ImageError, TaskError
+from zocelery_tasks.images import hdf5_file
+from zocelery_tasks.images.cbf import is_cbf, read_cbf
+from zocelery_tasks.images.collection import open_collection
+from zocelery_tasks.images.files import read_bytes
+from zocelery_tasks.images.image import Image, PixelBuffers
+from zocelery_tasks.images.imgcif import has_imgcif_tables, imgcif_geometry
+from zocelery_tasks.images.mini_cbf import mini_cbf_geometry
+
+_HEAD = 16
+_UNEXPECTED = (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError)
+"""What h5py and numpy raise when a file is damaged in ways that nobody foresaw."""
+
+
+def open_image(
+    file: Path, image_number: int = 1, buffers: PixelBuffers | None = None
+) -> Image:
+    """Read one image with its geometry.
+
+    Args:
+        file: a CBF file (also `.gz` and `.bz2`), a NXmx file or an Eiger master file.
+        image_number: 1-based, within the file.
+        buffers: where the pixels go; a new array if not given.
+
+    Raises:
+        ImageError: if the file or image cannot be read; one line that names both.
+        TemporaryError: if the file server fails, so that trying again may help.
+    """
+    try:
+        if is_hdf5(file):
+            return open_collection(file).image(image_number, buffers)
+        return _cbf_image(file, image_number, buffers)
+    except TaskError as error:
+        place = f"{file}: image {image_number}: "
+        message = str(error).removeprefix(f"{file}: ")
+        raise type(error)(place + message) from error
+    except _UNEXPECTED as error:
+        raise _unreadable(file, error) from error
+
+
+def count_images(file: Path) -> int:
+    """Return how many images a file holds by now.
+
+    Raises:
+        ImageError: if the file cannot be read, or is no image file.
+        TemporaryError: if the file server fails, so that trying again may help.
+    """
+    try:
+        return len(open_collection(file)) if is_hdf5(file) else 1
+    except _UNEXPECTED as error:
+        raise _unreadable(file, error) from error
+
+
+def is_hdf5(file: Path) -> bool:
+    """Whether a file is HDF5 rather than CBF.
+
+    Raises:
+        ImageError: if it is neither, is missing or may not be read.
+        TemporaryError: if the file server fails.
+    """
+    head = read_bytes(file, _HEAD)
+    if head.startswith(hdf5_file.SIGNATURE):
+        return True
+    if is_cbf(head):
+        return False
+    what = "neither a CBF nor an HDF5 image" if head else "empty"
+    raise ImageError(f"{file}: {what}")
+
+
+def _cbf_image(file: Path, image_number: int, buffers: PixelBuffers | None) -> Image:
+    if image_number != 1:
+        raise ImageError(f"{file}: there is only image 1")
+    cbf = read_cbf(file)
+    read_geometry = (
+        imgcif_geometry if has_imgcif_tables(cbf.header) else mini_cbf_geometry
+    )
+    detector, beam = read_geometry(cbf)
+    return Image(file, image_number, cbf.decode(buffers), detector, beam)
+
+
+def _unreadable(file: Path, error: Exception) -> ImageError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return ImageError(f"{file}: cannot be read: {reason}")

@@ -1,0 +1,223 @@
+"""DIALS's threshold "dispersion" for the window of 7 × 7, without a gain.
+
+Strips of rows are screened (`screen.py`); the few pixels that pass are tested as DIALS
+tests every pixel. Identical to `summed_area.py`, and many times faster.
+"""
+
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from zocelery_tasks.kernels.mask_runs import MaskRuns
+from zocelery_tasks.kernels.screen import (
+    HALF,
+    Screen,
+    encode_narrow,
+    encode_wide,
+    list_passed,
+    pass_strong_narrow,
+    pass_strong_wide,
+    slide_narrow,
+    slide_wide,
+    sum_windows,
+)
+from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
+
+Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.unsignedinteger]
+Tops = npt.NDArray[np.int64]
+
+_STRIP = 128
+"""Rows of a strip, within which the screen stays the same."""
+_NARROW_SHARE = 64
+"""The wide screen is taken where more than one in so many pixels pass the narrow one."""
+_WIDE_STRIPS = 8
+"""After how many strips the narrow screen is tried again."""
+_RING = 8
+_NOTHING = 8
+"""Row of zeros behind the ring of codes."""
+
+
+@njit(cache=True, nogil=True)
+def screen_dispersion(
+    pixels: Pixels,
+    runs: MaskRuns,
+    limits: Pixels,
+    screen: Screen,
+    tops: Tops,
+    found: Indices,
+) -> int:
+    """List the pixels that may be strong.
+
+    Args:
+        pixels: counts (slow, fast), unsigned, C-contiguous.
+        runs: unusable pixels.
+        limits: lowest usable count, and the highest above that; of the pixels' type.
+        screen: the tests and their memory.
+        tops: set to the highest usable count of each row, or more.
+        found: flat indices of the pixels found, in raster order.
+
+    Returns:
+        How many were found, or -1 when `found` is too small for them.
+    """
+    n_rows, n = pixels.shape
+    n_found, wide_until = 0, 0
+    for first in range(0, n_rows, _STRIP):
+        last = min(first + _STRIP, n_rows)
+        if found.size - n_found < (last - first) * n // _NARROW_SHARE + n:
+            return -1
+        room = found[n_found : n_found + (last - first) * n // _NARROW_SHARE + n]
+        count = -1
+        if first >= wide_until:
+            count = _screen_narrow(
+                pixels, runs, limits, screen, tops, first, last, room
+            )
+            if count < 0:
+                wide_until = first + _STRIP * _WIDE_STRIPS
+        if count < 0:
+            room = found[n_found:]
+            count = _screen_wide(pixels, runs, limits, screen, tops, first, last, room)
+        if count < 0:
+            return -1
+        n_found += count
+    return n_found
+
+
+@njit(cache=True, nogil=True)
+def _screen_narrow(
+    pixels: Pixels,
+    runs: MaskRuns,
+    limits: Pixels,
+    screen: Screen,
+    tops: Tops,
+    first: int,
+    last: int,
+    found: Indices,
+) -> int:
+    """List pixels of rows `first` to `last` (excluded); -1 if `found` is too small."""
+    n_rows, n = pixels.shape
+    codes, n_found = screen.narrow, 0
+    screen.narrow_sums[:] = 0
+    start = max(first - HALF, 0)
+    for new in range(start, last + HALF):
+        incoming, outgoing = codes[_NOTHING], codes[_NOTHING]
+        if new < n_rows:
+            incoming = codes[new % _RING]
+            tops[new] = encode_narrow(pixels, runs, limits, new, incoming)
+        if new - 7 >= start:
+            outgoing = codes[(new - 7) % _RING]
+        slide_narrow(incoming, outgoing, screen.narrow_sums)
+        j = new - HALF
+        if j >= first:
+            if found.size - n_found < n:
+                return -1
+            sum_windows(screen.narrow_sums)
+            pass_strong_narrow(screen, codes[j % _RING])
+            n_found = list_passed(screen, j * n, found, n_found)
+    return n_found
+
+
+@njit(cache=True, nogil=True)
+def _screen_wide(
+    pixels: Pixels,
+    runs: MaskRuns,
+    limits: Pixels,
+    screen: Screen,
+    tops: Tops,
+    first: int,
+    last: int,
+    found: Indices,
+) -> int:
+    """List pixels as `_screen_narrow` does, by the wide screen."""
+    n_rows, n = pixels.shape
+    codes, n_found = screen.wide, 0
+    screen.wide_sums[:] = 0
+    start = max(first - HALF, 0)
+    for new in range(start, last + HALF):
+        incoming, outgoing = codes[_NOTHING], codes[_NOTHING]
+        if new < n_rows:
+            incoming = codes[new % _RING]
+            tops[new] = encode_wide(pixels, runs, limits, new, incoming)
+        if new - 7 >= start:
+            outgoing = codes[(new - 7) % _RING]
+        slide_wide(incoming, outgoing, screen.wide_sums)
+        j = new - HALF
+        if j >= first:
+            if found.size - n_found < n:
+                return -1
+            sum_windows(screen.wide_sums)
+            pass_strong_wide(screen, codes[j % _RING])
+            n_found = list_passed(screen, j * n, found, n_found)
+    return n_found
+
+
+@njit(cache=True, nogil=True)
+def keep_strong(
+    pixels: Pixels,
+    usable: Mask,
+    limits: Pixels,
+    threshold: Threshold,
+    found: Indices,
+) -> int:
+    """Keep the strong ones of the pixels found, at the beginning of `found`.
+
+    Args:
+        pixels: counts (slow, fast), unsigned.
+        usable: mask (slow, fast).
+        limits: see `screen_dispersion`.
+        threshold: the parameters.
+        found: flat indices.
+
+    Returns:
+        How many are strong.
+    """
+    n_strong = 0
+    for k in range(found.size):
+        j, i = divmod(found[k], pixels.shape[1])
+        if _is_strong(pixels, usable, limits, threshold, j, i):
+            found[n_strong] = found[k]
+            n_strong += 1
+    return n_strong
+
+
+@njit(cache=True, nogil=True)
+def _is_strong(
+    pixels: Pixels,
+    usable: Mask,
+    limits: Pixels,
+    threshold: Threshold,
+    j: int,
+    i: int,
+) -> bool:
+    """Test one pixel as DIALS does."""
+    value = np.float64(pixels[j, i])
+    is_usable = pixels.dtype.type(pixels[j, i] - limits[0]) <= limits[1]
+    if not (is_usable and usable[j, i] and value > threshold.global_threshold):
+        return False
+    m, x, y = _sum_window(pixels, usable, limits, j, i)
+    if m < threshold.min_count:
+        return False
+    excess = m * y - x * x - x * (m - 1)
+    limit = x * threshold.sigma_background * sqrt(2 * (m - 1))
+    return excess > limit and m * value - x > threshold.sigma_strong * sqrt(x * m)
+
+
+@njit(cache=True, nogil=True)
+def _sum_window(
+    pixels: Pixels, usable: Mask, limits: Pixels, j: int, i: int
+) -> tuple[float, float, float]:
+    """Return count, sum and sum of squares of the usable pixels in a window."""
+    n_rows, n = pixels.shape
+    count, total, squares = 0, 0, 0
+    for row in range(max(j - HALF, 0), min(j + HALF + 1, n_rows)):
+        for column in range(max(i - HALF, 0), min(i + HALF + 1, n)):
+            value = np.int64(pixels[row, column])
+            is_usable = pixels.dtype.type(value - limits[0]) <= limits[1]
+            if is_usable and usable[row, column] and value < COUNT_LIMIT:
+                count += 1
+                total += value
+                squares += value * value
+    return float(count), float(total), float(squares)

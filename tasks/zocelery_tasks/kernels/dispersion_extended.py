@@ -1,0 +1,279 @@
+"""DIALS's threshold "dispersion_extended" for the window of 7 × 7, without a gain.
+
+A pixel can be strong only if the windows of all pixels within 2 of it are signal
+(those outside of the image do not count; unusable ones are not signal up to DIALS 3.23,
+and signal from 3.24 on). So of 5 rows one is screened (`screen.py`), for 5 windows in a
+row that may be signal; and only around these are pixels tested as DIALS tests them all
+(`signal_tiles.py`). Identical to `summed_area.py`, and many times faster.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from zocelery_tasks.kernels.mask_runs import REACH, MaskRuns
+from zocelery_tasks.kernels.screen import (
+    HALF,
+    Screen,
+    encode_narrow,
+    encode_wide,
+    keep_runs,
+    next_span,
+    pass_signal_narrow,
+    pass_signal_wide,
+    pass_unusable,
+    slide_wide,
+    sum_rows_narrow,
+    sum_windows,
+)
+from zocelery_tasks.kernels.signal_tiles import (
+    TileMemory,
+    list_strong,
+    mark_signal,
+    shrink,
+    test_windows,
+)
+from zocelery_tasks.kernels.threshold import Threshold
+
+Bytes = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.unsignedinteger]
+
+_NARROW_SHARE = 8
+"""The wide screen is taken where more than one in so many pixels pass the narrow one."""
+_WIDE_BANDS = 32
+"""After how many bands the narrow screen is tried again."""
+_TILE_SHARE = 4
+"""Tiles may take up to one in so many pixels; else the whole image is done exactly."""
+_GAP = 8
+"""Columns between spans that are worth two tiles instead of one."""
+
+
+@njit(cache=True, nogil=True)
+def find_tiles(
+    pixels: Pixels,
+    usable: Mask,
+    runs: MaskRuns,
+    limits: Pixels,
+    threshold: Threshold,
+    screen: Screen,
+    tops: Indices,
+    memory: TileMemory,
+) -> int:
+    """List the tiles that may hold strong pixels, in `memory.tiles`.
+
+    Args:
+        pixels: counts (slow, fast), unsigned, C-contiguous.
+        usable: mask (slow, fast).
+        runs: the same as runs.
+        limits: lowest usable count, and the highest above that; of the pixels' type.
+        threshold: the parameters.
+        screen: the tests and their memory.
+        tops: set to the highest usable count of each row, or more, where it matters.
+        memory: for the tiles.
+
+    Returns:
+        How many tiles there are, or -1 if they take too much of the image.
+    """
+    n_tiles, area, wide_until = 0, 0, 0
+    in_narrow, in_wide = np.full(8, -9), np.full(8, -9)
+    n = pixels.shape[1]
+    for band in range(runs.lattice.size):
+        n_kept = n
+        if band >= wide_until:
+            _screen_narrow(pixels, runs, limits, screen, tops, band, in_narrow)
+            n_kept = _shrink(pixels, usable, runs, limits, threshold, screen, band)
+            if n_kept > n // _NARROW_SHARE:
+                wide_until = band + _WIDE_BANDS
+        if band < wide_until:
+            _screen_wide(pixels, runs, limits, screen, tops, band, in_wide)
+            n_kept = _shrink(pixels, usable, runs, limits, threshold, screen, band)
+        if n_kept:
+            n_more, more = _cut_tiles(
+                pixels, usable, runs, limits, threshold, screen, memory, band, n_tiles
+            )
+            n_tiles, area = n_tiles + n_more, area + more
+            if n_tiles > memory.tiles.shape[0] - n or area > pixels.size // _TILE_SHARE:
+                return -1
+    return n_tiles
+
+
+@njit(cache=True, nogil=True)
+def _screen_narrow(
+    pixels: Pixels,
+    runs: MaskRuns,
+    limits: Pixels,
+    screen: Screen,
+    tops: Indices,
+    band: int,
+    in_ring: Indices,
+) -> None:
+    """Screen the lattice row of a band; `in_ring` says which rows have codes."""
+    lattice, codes = runs.lattice[band], screen.narrow
+    for j in range(lattice - HALF, lattice + HALF + 1):
+        slot = j % 8
+        if in_ring[slot] != j:
+            in_ring[slot] = j
+            if 0 <= j < pixels.shape[0]:
+                tops[j] = encode_narrow(pixels, runs, limits, j, codes[slot])
+            else:
+                codes[slot] = 0
+    sum_rows_narrow(codes, lattice, screen.narrow_sums)
+    sum_windows(screen.narrow_sums)
+    pass_signal_narrow(screen)
+
+
+@njit(cache=True, nogil=True)
+def _screen_wide(
+    pixels: Pixels,
+    runs: MaskRuns,
+    limits: Pixels,
+    screen: Screen,
+    tops: Indices,
+    band: int,
+    in_ring: Indices,
+) -> None:
+    """Screen the lattice row of a band by the wide test."""
+    lattice, codes = runs.lattice[band], screen.wide
+    nothing = codes[8]
+    screen.wide_sums[:2] = 0
+    for j in range(lattice - HALF, lattice + HALF + 1):
+        slot = j % 8
+        if 0 <= j < pixels.shape[0]:
+            if in_ring[slot] != j:
+                in_ring[slot] = j
+                tops[j] = encode_wide(pixels, runs, limits, j, codes[slot])
+            slide_wide(codes[slot], nothing, screen.wide_sums)
+    sum_windows(screen.wide_sums)
+    pass_signal_wide(screen)
+
+
+@njit(cache=True, nogil=True)
+def _shrink(
+    pixels: Pixels,
+    usable: Mask,
+    runs: MaskRuns,
+    limits: Pixels,
+    threshold: Threshold,
+    screen: Screen,
+    band: int,
+) -> int:
+    """Keep columns with enough passed neighbours; return how many, roughly."""
+    if threshold.masked_pixels_block_erosion:
+        return keep_runs(screen)
+    lattice = runs.lattice[band]
+    pass_unusable(pixels, runs, limits, lattice, screen)
+    keep_runs(screen)
+    n_kept = 0
+    first, last = runs.first[band], runs.last[band]
+    for k in range(runs.of_row[lattice], runs.of_row[lattice + 1]):
+        for i in range(runs.start[k], runs.stop[k]):
+            screen.kept[i] &= usable[first : last + 1, i].any()
+    for word in screen.kept.view(np.uint64):
+        n_kept += 8 if word else 0
+    return n_kept
+
+
+@njit(cache=True, nogil=True)
+def _cut_tiles(
+    pixels: Pixels,
+    usable: Mask,
+    runs: MaskRuns,
+    limits: Pixels,
+    threshold: Threshold,
+    screen: Screen,
+    memory: TileMemory,
+    band: int,
+    n_tiles: int,
+) -> tuple[int, int]:
+    """Test what was kept of a lattice row exactly and make tiles of what remains.
+
+    Returns:
+        How many tiles were added behind the `n_tiles` there are, and their area.
+    """
+    kept, n = screen.kept, pixels.shape[1]
+    left, right = next_span(kept, 0, _GAP)
+    while left < n:
+        _test_span(
+            pixels,
+            usable,
+            limits,
+            threshold,
+            memory,
+            kept,
+            runs.lattice[band],
+            left,
+            right,
+        )
+        left, right = next_span(kept, right, _GAP)
+    n_more, area = 0, 0
+    first, last = runs.first[band], runs.last[band]
+    left, right = next_span(kept, 0, _GAP)
+    while left < n:
+        tile = memory.tiles[n_tiles + n_more]
+        tile[0], tile[1], tile[2], tile[3] = first, last, left, right
+        n_more += 1
+        area += (last + 1 - first) * (right - left)
+        left, right = next_span(kept, right, _GAP)
+    return n_more, area
+
+
+@njit(cache=True, nogil=True)
+def _test_span(
+    pixels: Pixels,
+    usable: Mask,
+    limits: Pixels,
+    threshold: Threshold,
+    memory: TileMemory,
+    kept: Bytes,
+    j: int,
+    left: int,
+    right: int,
+) -> None:
+    """Clear `kept` of row j, from column `left` to `right`, where it fails exactly."""
+    begin, end = max(left - REACH, 0), min(right + REACH, pixels.shape[1])
+    row = (j, j, begin, end)
+    test_windows(pixels, usable, limits, threshold, memory, row)
+    window = memory.windows[0, : end - begin]
+    shrink(window)
+    for i in range(left, right):
+        kept[i] &= window[i - begin]
+
+
+@njit(cache=True, nogil=True)
+def search_tiles(
+    pixels: Pixels,
+    usable: Mask,
+    limits: Pixels,
+    threshold: Threshold,
+    memory: TileMemory,
+    n_tiles: int,
+    found: Indices,
+) -> int:
+    """List the strong pixels of the tiles, in no order.
+
+    Args:
+        pixels: counts (slow, fast), unsigned, C-contiguous.
+        usable: mask (slow, fast).
+        limits: see `find_tiles`.
+        threshold: the parameters.
+        memory: with the tiles.
+        n_tiles: how many there are.
+        found: flat indices; must have room for all pixels of all tiles.
+
+    Returns:
+        How many strong pixels there are.
+    """
+    tiles, n_found = memory.tiles[:n_tiles], 0
+    for t in tiles:
+        tile = (t[0], t[1], t[2], t[3])
+        mark_signal(pixels, usable, limits, threshold, memory, tile)
+    for t in tiles:
+        tile = (t[0], t[1], t[2], t[3])
+        n_found += list_strong(
+            pixels, usable, limits, threshold, memory, tile, found[n_found:]
+        )
+    for t in tiles:
+        memory.signal[t[0] : t[1] + 1, t[2] : t[3]] = False
+    return n_found

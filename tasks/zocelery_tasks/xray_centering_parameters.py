@@ -1,0 +1,97 @@
+"""What X-ray centring is told by a recipe."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from zocelery.errors import ParameterError
+from zocelery_tasks.grid_info import GridInfo
+from zocelery_tasks.kernels.multipin import Pin, well_limits
+from zocelery_tasks.lenient_values import first_error, from_text, without_empty
+
+MESH_3D = "Mesh3D"
+"""`experiment_type` of grid scans that belong to a pair."""
+
+
+class XrayCenteringParameters(BaseModel):
+    """A node's parameters for X-ray centring, under Zocalo's names.
+
+    Numbers and lists may be text; null, "None" and placeholders that nothing filled in
+    are as good as absent; unknown keys are left to others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    dcid: int | None = None
+    """Data collection that the grid belongs to."""
+    experiment_type: str | None = None
+    """"Mesh3D" for one of two perpendicular grid scans."""
+    dcg_dcids: list[int] = []
+    """The other data collections of a pair: centred together in three dimensions."""
+    output: Path | None = None
+    """JSON file for the result."""
+    log: Path | None = None
+    """Text file for people."""
+    results_symlink: str | None = None
+    """Name of a link to the folder of `output`, made beside that folder."""
+    latency_log_warning: float = 30
+    """Seconds from the last image to the centre from which on a warning is logged."""
+    latency_log_error: float = 300
+    beamline: str | None = None
+    sample_id: int | None = None
+    loop_type: str | None = None
+    """`multipin_NxW+O` for a pin with wells."""
+    msp_sample_ids: dict[int, int] = {}
+    """Samples of a pin with wells by the number of the well, from 1."""
+    threshold: float = Field(default=0.25, ge=0)
+    """3-D: part of the strongest voxel that a voxel must reach."""
+    threshold_absolute: float = Field(default=0, ge=0)
+    """3-D: spots that an image must have."""
+    threshold_msp: float = Field(default=0.25, ge=0)
+    """`threshold` for pins with wells."""
+    threshold_absolute_msp: float = Field(default=3, ge=0)
+    """`threshold_absolute` for pins with wells."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_null_as_absent(cls, value: Any) -> Any:
+        return without_empty(value)
+
+    @field_validator("dcg_dcids", "msp_sample_ids", mode="before")
+    @classmethod
+    def _read_text(cls, value: Any) -> Any:
+        return from_text(value)
+
+    @field_validator("msp_sample_ids", mode="before")
+    @classmethod
+    def _leave_out_empty_wells(cls, value: Any) -> Any:
+        return without_empty(value)
+
+    @field_validator("results_symlink")
+    @classmethod
+    def _require_a_name(cls, value: str | None) -> str | None:
+        if value is not None and (value != Path(value).name or value == ".."):
+            raise ValueError("a link's name is expected, not a path")
+        return value
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Self:
+        """Return the parameters of a node.
+
+        Raises:
+            ParameterError: if one cannot be used; the message names key and value.
+        """
+        try:
+            return cls.model_validate(dict(value))
+        except ValueError as error:
+            raise ParameterError(f"X-ray centring: {first_error(error)}") from error
+
+    def pin(self, grid: GridInfo) -> Pin:
+        """Return the samples along the x axis of `grid`."""
+        return Pin(
+            sample_id=self.sample_id,
+            sample_ids=self.msp_sample_ids,
+            limits=well_limits(self.loop_type, grid.step_um),
+        )
