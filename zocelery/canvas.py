@@ -79,6 +79,8 @@ class Canvas:
         instance = identity.scope_instance(self.run, place.stream, place.item)
         body = self._bare(gather, identity.gather_unit(instance, gather), place)
         body.update(args=(None, *body.args), immutable=True)
+        # Every member carries the body: it is kept small.
+        del body.options["kwargsrepr"]
         return body
 
     def chord_of(self, gather: str, place: Place) -> tuple[str, Signature[Any]]:
@@ -179,7 +181,6 @@ class Canvas:
                 "task_id": stream_part(stream, gather),
                 "queue": "control",
                 "priority": self._priority,
-                "argsrepr": f"end of a stream into {gather} of run {self.run[:8]}",
             },
             immutable=True,
             app=self.app,

@@ -132,7 +132,9 @@ class TopologyStep(bootsteps.StartStopStep):
         settings = current_settings()
         if settings.broker.declare:
             with worker.app.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=None, interval_max=2)
+                connection.ensure_connection(
+                    max_retries=None, interval_start=0, interval_step=0.2, interval_max=1
+                )
                 apply_topology(connection, settings)
 
 

@@ -102,7 +102,8 @@ def _start_servers(stack: ExitStack, folder: Path) -> _Servers:
         caution = "no RabbitMQ is installed: messages are kept in Redis, in memory"
         embedded = Embedded("Redis", caution, folder)
         return _Servers(redis.removesuffix("/0") + "/1", redis, embedded)
-    rabbitmq = stack.enter_context(servers.private_rabbitmq(folder))
+    # Workers load while it starts.
+    rabbitmq = stack.enter_context(servers.private_rabbitmq(folder, wait=False))
     return _Servers(rabbitmq, redis, Embedded("RabbitMQ and Redis", None, folder))
 
 

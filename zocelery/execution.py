@@ -32,7 +32,7 @@ def make_step(context: RunContext, unit: Unit, outbox: Outbox, payload: Any) -> 
         members=members,
         missing=missing,
         channels=frozenset(node.outputs),
-        sender=outbox.send,
+        outlet=outbox,
     )
 
 

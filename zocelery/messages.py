@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,24 @@ class Missing:
     source: str
 
 
-def _discard(channel: str, payload: Any, item: str | None) -> None:
-    """Send nothing: the sender of a step that stands outside a run."""
+class Outlet(Protocol):
+    """Where a step sends to."""
+
+    def send(self, channel: str, payload: Any, item: str | None = None) -> None:
+        """Send one message on a channel."""
+
+    def send_members(self, channel: str, emissions: "Sequence[Emission]") -> None:
+        """Send members of a stream, all at once."""
+
+
+class _Nowhere:
+    """The outlet of a step that stands outside of a run."""
+
+    def send(self, channel: str, payload: Any, item: str | None = None) -> None:
+        """Send nothing."""
+
+    def send_members(self, channel: str, emissions: "Sequence[Emission]") -> None:
+        """Send nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +70,18 @@ class Step:
     """Gathers only: members that were sent but never answered."""
     channels: frozenset[str] = frozenset()
     """The channels that the recipe connects: nobody hears the others."""
-    sender: Callable[[str, Any, str | None], None] = _discard
+    outlet: Outlet = field(default_factory=_Nowhere)
 
     def send(self, channel: str, payload: Any, item: str | None = None) -> None:
         """Send `payload` on a named channel now; silently nothing if not connected.
 
         A member of a stream channel needs an `item` that is the same in every try.
         """
-        self.sender(channel, payload, item)
+        self.outlet.send(channel, payload, item)
+
+    def send_members(self, channel: str, emissions: "Sequence[Emission]") -> None:
+        """Send members of a stream, all at once: much cheaper than one by one."""
+        self.outlet.send_members(channel, emissions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,8 @@ def _meaning(recipe: Recipe, name: str) -> str:
 def _names_in_defaults(recipe: Recipe) -> set[str]:
     return {
         name
-        for path, text in _walk(recipe.parameters, ("parameters",))
+        for parameter, default in recipe.parameters.items()
+        for path, text in _walk(default, (f"default of {parameter!r}",))
         for name, _ in _names(recipe, path, text)
     }
 

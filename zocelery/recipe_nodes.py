@@ -28,6 +28,8 @@ def read_node(name: str, raw: Mapping[str, Any], *, numbered: bool) -> Node:
     channels = output if isinstance(output, dict) else {DEFAULT_CHANNEL: output}
     outputs = {key: read_targets(to, numbered=numbered) for key, to in channels.items()}
     retry = own.get("retry")
+    fields: dict[str, Any] = {key: own.get(key) for key in (*_TEXT_KEYS, *_NUMBER_KEYS)}
+    fields.update((key, own.get(key) or {}) for key in _MAPPING_KEYS)
     node = Node(
         name=name,
         outputs=outputs if isinstance(output, dict) or any(outputs.values()) else {},
@@ -37,8 +39,7 @@ def read_node(name: str, raw: Mapping[str, Any], *, numbered: bool) -> Node:
         gather=own.get("gather") or False,
         retry=None if retry is None else Retry(**retry),
         extra=extra,
-        **{key: own.get(key) for key in (*_TEXT_KEYS, *_NUMBER_KEYS)},
-        **{key: own.get(key) or {} for key in _MAPPING_KEYS},
+        **fields,
     )
     spelling = differing(raw, _dump_plainly(node, numbered))
     return node.model_copy(update={"spelling": spelling}) if spelling else node

@@ -23,7 +23,7 @@ from zocelery.recipe_checks import check_recipe
 from zocelery.recipe_format import parse_recipe
 from zocelery.recipe_library import RecipeLibrary, current_library
 from zocelery.registry import load_catalogue
-from zocelery.run import Run
+from zocelery.run import Run, find_run
 from zocelery.settings import current_settings
 
 Urgency = Literal["live", "reprocessing"]
@@ -82,6 +82,15 @@ def launch(
     }
     catalogue = load_catalogue(deployment.settings.queues)
     return start_run(app, deployment, catalogue, run, record)
+
+
+def open_run(run: str) -> Run:
+    """Return the run whose id is `run` or begins with it, to follow or cancel it.
+
+    Raises:
+        UnknownRunError: there is none, or more than one.
+    """
+    return find_run(run, current_deployment())
 
 
 def resolve_recipe(recipe: RecipeLike, library: RecipeLibrary) -> Recipe:

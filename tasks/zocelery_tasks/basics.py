@@ -8,8 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from zocelery.catalogue import TaskKind
 from zocelery.errors import PermanentError, TemporaryError
-from zocelery.messages import Step
+from zocelery.messages import Emission, Step
 from zocelery.task import recipe_task
+
+
+SPLIT_BURST = 200
+"""Members that `split` publishes at once."""
 
 
 class _Parameters(BaseModel):
@@ -63,8 +67,12 @@ def split(step: Step) -> int:
         members = members[key]
     if not isinstance(members, list):
         raise PermanentError(f"{key or 'the payload'} is not a list: {members!r:.80}")
-    for number, member in enumerate(members, start=1):
-        step.send("each", member, str(number))
+    emissions = [
+        Emission("each", member, str(number))
+        for number, member in enumerate(members, start=1)
+    ]
+    for first in range(0, len(emissions), SPLIT_BURST):
+        step.send_members("each", emissions[first : first + SPLIT_BURST])
     return len(members)
 
 

@@ -57,7 +57,8 @@ def report_2d(result: Centre2DResult, data: list[float], geometry: GridGeometry)
 
 def report_3d(result: Centring3D) -> str:
     """Return a text for people: each crystal with its place and its signal."""
-    lines = [f"{len(result.results)} crystals found"]
+    count = len(result.results)
+    lines = ["no crystal found" if count == 0 else f"crystals found: {count}"]
     for number, centre in enumerate(result.results, start=1):
         x, y, z = centre.centre_of_mass
         sample = "" if centre.sample_id is None else f", sample {centre.sample_id}"

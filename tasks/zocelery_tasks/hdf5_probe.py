@@ -22,13 +22,24 @@ _COUNT_PATHS = tuple(
 class StoredImages:
     """A dataset that holds images, or says where they are held."""
 
-    def __init__(self, files: OpenFiles, path: Path, name: str) -> None:
-        """Take the dataset `name` of the file `path`, which need not be there yet."""
+    def __init__(
+        self, files: OpenFiles, anchor: Path, name: str, linked: str | None = None
+    ) -> None:
+        """Take a dataset which need not be there yet.
+
+        Args:
+            files: in which it is looked for.
+            anchor: file that holds the dataset, or the link to the file that does.
+            name: path of the dataset in its file.
+            linked: the file's name if it is another one, as `anchor` has it.
+        """
         self.short_name = name.rpartition("/")[2]
         self._files = files
-        self._path = path
+        self._anchor = anchor
         self._name = name
+        self._linked = linked
         self._found: Found | None = None
+        self._storage: Storage | None = None
         self._look = 0
         self._final_count: int | None = None
         self._map_length = -1
@@ -44,17 +55,22 @@ class StoredImages:
             return self._found
         known = self._found
         if known is None or self._files.get(known.file.path) is not known.file:
+            known = self._locate()
+            self._storage = Storage(known.item)
             self._map_length = -1
-            known = self._files.find(self._files.get(self._path), self._name)
-            if not isinstance(known.item, h5py.Dataset) or known.item.ndim not in (
-                2,
-                3,
-            ):
-                raise NotReadyError(f"{self._path}: {self._name} holds no images")
         if known.file.is_live or _may_grow(known.item):
             known.item.refresh()
         self._found, self._look = known, self._files.look
         return known
+
+    def _locate(self) -> Found:
+        path = self._anchor
+        if self._linked is not None:
+            path = self._files.beside(path, self._linked)
+        found = self._files.find(self._files.get(path), self._name)
+        if not isinstance(found.item, h5py.Dataset) or found.item.ndim not in (2, 3):
+            raise NotReadyError(f"{path}: {self._name} holds no images")
+        return found
 
     def count(self) -> int:
         """Return how many images there is room for by now."""
@@ -90,8 +106,8 @@ class StoredImages:
         if index >= self.count():
             raise NotReadyError(f"{self._label()} has {self.count()} images by now")
         item = self.found().item
-        if not item.is_virtual:
-            if not _is_stored(item, index):
+        if self._storage is not None and not self._storage.is_virtual:
+            if not self._storage.holds(item, index):
                 raise NotReadyError(f"{self._label()}: image {index + 1} not written")
             return
         sources = self._source_map().get(index)
@@ -101,7 +117,7 @@ class StoredImages:
             stored.require(place)
 
     def _label(self) -> str:
-        return f"{self._path}: {self._name}"
+        return f"{self._linked or self._anchor}: {self._name}"
 
     def _source_map(self) -> "dict[int, list[tuple[StoredImages, int]]]":
         """Return for each image of a virtual dataset where its parts are stored."""
@@ -109,35 +125,45 @@ class StoredImages:
             self._map_length = self.count()
             self._sources = {}
             known: dict[tuple[str, str], StoredImages] = {}
+            own = self.found().file.path
             for index, file_name, name, place in _virtual_map(self.found().item):
                 key = (file_name, name)
                 if key not in known:
-                    known[key] = self._source(file_name, name)
+                    linked = None if file_name == "." else file_name
+                    known[key] = StoredImages(self._files, own, name, linked)
                 self._sources.setdefault(index, []).append((known[key], place))
         return self._sources
-
-    def _source(self, file_name: str, name: str) -> "StoredImages":
-        own = self.found().file.path
-        path = own if file_name == "." else self._files.beside(own, file_name)
-        return StoredImages(self._files, path, name)
 
 
 def _may_grow(item: h5py.Dataset) -> bool:
     return item.ndim == 3 and item.maxshape[0] is None
 
 
-def _is_stored(item: h5py.Dataset, index: int) -> bool:
-    """Whether the file has a place for all of an image; chunks come when written."""
-    if item.chunks is None:
+class Storage:
+    """How the images of a dataset lie in its file; worked out once for all of them."""
+
+    def __init__(self, item: h5py.Dataset) -> None:
+        """Take the layout of `item`."""
         layout = item.id.get_create_plist().get_layout()
-        return layout == h5py.h5d.COMPACT or item.id.get_offset() is not None
-    first = (index, 0, 0)[: item.ndim]
-    last = (index, *(side - 1 for side in item.shape[1:]))[: item.ndim]
-    corners = {
-        tuple(i // side * side for i, side in zip(corner, item.chunks, strict=True))
-        for corner in (first, last)
-    }
-    return all(item.id.get_chunk_info_by_coord(corner).size > 0 for corner in corners)
+        self.is_virtual = layout == h5py.h5d.VIRTUAL
+        self._is_compact = layout == h5py.h5d.COMPACT
+        self._chunks = item.chunks
+        self._corners: list[tuple[int, ...]] = []
+        """Pixels of the first and the last chunk of an image."""
+        if self._chunks is not None:
+            sides = zip(item.shape[-2:], self._chunks[-2:], strict=True)
+            last = tuple((side - 1) // chunk * chunk for side, chunk in sides)
+            self._corners = list(dict.fromkeys([(0, 0), last]))
+
+    def holds(self, item: h5py.Dataset, index: int) -> bool:
+        """Whether all of an image is in the file: chunks come when they are written."""
+        if self._chunks is None:
+            return self._is_compact or item.id.get_offset() is not None
+        start = (index // self._chunks[0] * self._chunks[0],) if item.ndim == 3 else ()
+        return all(
+            item.id.get_chunk_info_by_coord((*start, *corner)).size > 0
+            for corner in self._corners
+        )
 
 
 def _virtual_map(item: h5py.Dataset) -> Iterator[tuple[int, str, str, int]]:

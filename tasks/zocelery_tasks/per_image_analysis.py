@@ -1,15 +1,15 @@
 """Per-image analysis: how many spots an image has, and how far they reach."""
 
 import math
+import threading
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from zocelery_tasks.images.dials_rule import DialsRule
+from zocelery.errors import ImageError
 from zocelery_tasks.images.image import Image
 from zocelery_tasks.kernels.resolution import (
     d_spacing,
@@ -17,7 +17,8 @@ from zocelery_tasks.kernels.resolution import (
     within_resolution,
 )
 from zocelery_tasks.kernels.statistics import SpotStatistics, spot_statistics
-from zocelery_tasks.per_image_parameters import Algorithm, PerImageAnalysisParameters
+from zocelery_tasks.kernels.threshold import Algorithm
+from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
 from zocelery_tasks.spot_finding import SpotFinder, SpotFindingSettings, SpotTable
 
 
@@ -72,16 +73,12 @@ def analyse_image(
     """Find the spots of an image and compute its statistics.
 
     Raises:
-        ImageError: if there are so many strong pixels that it is no diffraction image.
+        ImageError: if so many pixels are strong that it is no diffraction image; the
+            message names file and image number.
     """
     parameters = parameters or PerImageAnalysisParameters()
     detector = image.detector
-    spots = _finder(parameters).find(
-        image.pixels,
-        detector.mask,
-        detector.trusted.limits(parameters.dials_rule),
-        detector.min_spot_size,
-    )
+    spots = _find_spots(image, parameters)
     scattering = map_to_reciprocal_space(
         spots.x,
         spots.y,
@@ -101,3 +98,38 @@ def analyse_image(
     return ImageAnalysis(
         image.file, image.image_number, statistics, spots, d_spacing(q)
     )
+
+
+class _Finders(threading.local):
+    """The spot finders of one thread: they keep memory from image to image."""
+
+    def __init__(self) -> None:
+        self._finders: dict[tuple[str, str], SpotFinder] = {}
+
+    def get(self, parameters: PerImageAnalysisParameters) -> SpotFinder:
+        key = (parameters.threshold_algorithm, parameters.dials_rule)
+        if key not in self._finders:
+            self._finders[key] = SpotFinder(
+                SpotFindingSettings(
+                    algorithm=Algorithm(parameters.threshold_algorithm),
+                    dials_rule=parameters.dials_rule,
+                )
+            )
+        return self._finders[key]
+
+
+_finders = _Finders()
+
+
+def _find_spots(image: Image, parameters: PerImageAnalysisParameters) -> SpotTable:
+    detector = image.detector
+    try:
+        return _finders.get(parameters).find(
+            image.pixels,
+            detector.mask,
+            detector.trusted.limits(parameters.dials_rule),
+            detector.min_spot_size,
+        )
+    except ImageError as error:
+        place = f"{image.file}: image {image.image_number}"
+        raise ImageError(f"{place}: {error}") from error

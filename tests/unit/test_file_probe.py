@@ -209,6 +209,21 @@ def test_a_signal_tells_which_dataset_holds_the_images(tmp_path: Path) -> None:
     assert present(path) == ([1, 2], 2)
 
 
+def test_data_files_that_come_later_are_looked_for_beside_the_real_master(
+    tmp_path: Path,
+) -> None:
+    real = tmp_path / "visit"
+    real.mkdir()
+    with h5py.File(real / "x.nxs", "w", libver="latest") as file:
+        file["entry/data/data"] = h5py.ExternalLink("x_1.h5", "data")
+    link = tmp_path / "x.nxs"
+    link.symlink_to(real / "x.nxs")
+    looker = Hdf5Looker(str(link))
+    assert looker.look([1])["present"] == []
+    write_data_file(real / "x_1.h5", 1, 1)
+    assert looker.look([1])["present"] == [1]
+
+
 def test_a_contiguous_dataset_and_a_lone_image_are_there(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["entry/data/data"] = np.ones((2, *SHAPE))

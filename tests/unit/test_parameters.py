@@ -142,10 +142,10 @@ def test_a_format_cannot_fill_the_memory() -> None:
 def test_no_text_raises_anything_but_a_parameter_error(text: str) -> None:
     try:
         filled = fill_in(text, {"x": {"x": 1}, "R": [1]})
-    except ParameterError as error:
-        assert "\n" not in str(error)  # noqa: PT017  # both outcomes are fine
-    else:
-        assert "{" in text or filled == text
+    except ParameterError:
+        return
+    if "{" not in text and "}" not in text:
+        assert filled == text
 
 
 def test_keys_lists_and_tuples_are_filled_in() -> None:
@@ -285,7 +285,7 @@ def test_placeholders_are_found_with_their_places() -> None:
 
 def test_a_bad_default_is_found_too() -> None:
     recipe = named({"a": {}}, parameters={"x": "{}"})
-    with pytest.raises(ParameterError, match=r"parameters\.x: '{}'"):
+    with pytest.raises(ParameterError, match=r"default of 'x': '{}'"):
         find_placeholders(recipe)
 
 

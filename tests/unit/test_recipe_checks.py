@@ -149,15 +149,14 @@ def test_queues_that_others_serve_are_known() -> None:
 
 def test_a_channel_that_the_task_does_not_have_is_named_with_those_it_has() -> None:
     recipe = named(
-        {"a": {"queue": "filewatcher", "output": {"evry": "b"}}, "b": work()["a"]}
-    )
-    recipe = named(
         {"a": {"queue": "filewatcher", "output": {"evry": "b"}}, "b": {"task": "echo"}}
     )
     assert problems(recipe, CATALOGUE) == [
-        "node 'a': task 'file_watcher' has no channel 'evry' (it has first, last, any, "
-        "timeout, finally, error, N, every, every-N, select-N, result); "
-        "did you mean 'every'?"
+        (
+            "node 'a': task 'file_watcher' has no channel 'evry' (it has first, last, "
+            "any, timeout, finally, error, N, every, every-N, select-N, result); "
+            "did you mean 'every'?"
+        )
     ]
 
 
@@ -171,8 +170,10 @@ def test_parameters_that_the_task_does_not_take_are_named() -> None:
     parameters = {"d_min": "fine", "dmax": 5}
     recipe = named(work(task="per_image_analysis", parameters=parameters))
     assert problems(recipe, CATALOGUE) == [
-        "node 'b', parameters.d_min: input should be a valid number, unable to parse "
-        "string as a number, not 'fine'",
+        (
+            "node 'b', parameters.d_min: input should be a valid number, unable to "
+            "parse string as a number, not 'fine'"
+        ),
         "node 'b', parameters: unknown parameter 'dmax'; did you mean 'd_max'?",
     ]
 

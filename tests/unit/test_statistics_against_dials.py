@@ -13,6 +13,8 @@ from zocelery_tasks.kernels.statistics import spot_statistics
 DIALS_PYTHON = "/usr/bin/python3"
 """Debian's package `dials` is seen by the system's Python only."""
 
+KINDS = ("even in q", "even in volume", "many ties", "few d-spacings", "on ice rings")
+
 ASK_DIALS = """
 import json, sys
 from dials.algorithms.spot_finding.per_image_analysis import stats_for_reflection_table
@@ -86,18 +88,25 @@ def ask_dials(cases: list[dict[str, Any]]) -> list[dict[str, float]]:
     return [json.loads(line[7:]) for line in lines if line.startswith("answer ")]
 
 
-@pytest.mark.dials
-@pytest.mark.parametrize(
-    "kind",
-    ["even in q", "even in volume", "many ties", "few d-spacings", "on ice rings"],
-)
-def test_random_spot_lists_have_the_statistics_that_dials_gives(kind: str) -> None:
+@pytest.fixture(scope="module")
+def answered() -> dict[str, list[tuple[dict[str, Any], dict[str, float]]]]:
+    """Cases and DIALS's answers for each kind of list; one process for all."""
     if not dials_is_there():
         pytest.skip(f"{DIALS_PYTHON} has no dials (Debian: apt install dials)")
-    rng = np.random.default_rng(list(kind.encode()))
-    cases = [random_case(rng, kind) for _ in range(40)]
-    answers = ask_dials(cases)
-    assert len(answers) == len(cases)
-    for case, answer in zip(cases, answers, strict=True):
+    rng = np.random.default_rng(20260101)
+    cases = [(kind, random_case(rng, kind)) for kind in KINDS for _ in range(40)]
+    answers = ask_dials([case for _, case in cases])
+    sorted_by_kind: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    for (kind, case), answer in zip(cases, answers, strict=True):
+        sorted_by_kind[kind].append((case, answer))
+    return sorted_by_kind
+
+
+@pytest.mark.dials
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_spot_lists_have_the_statistics_that_dials_gives(
+    kind: str, answered: dict[str, list[tuple[dict[str, Any], dict[str, float]]]]
+) -> None:
+    for case, answer in answered[kind]:
         found = dataclasses.asdict(spot_statistics(**case))
         assert found == pytest.approx(answer, rel=1e-9, abs=1e-9)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from zocelery.cli.demo import demo
 from zocelery.cli.operate import check, probe, queues, topology
 from zocelery.cli.recipe import recipe
 from zocelery.cli.run import run, submit
@@ -69,6 +70,7 @@ def cli(config: Path | None, environment: str | None) -> None:
 
 
 for _command in (
+    demo,
     run,
     submit,
     runs,

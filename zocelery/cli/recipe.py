@@ -309,7 +309,8 @@ def _describe_task(spec: TaskSpec) -> dict[str, Any]:
 
 def _marked_channels(spec: TaskSpec) -> list[str]:
     streams = {pattern.replace(r"\d+", "N") for pattern in spec.stream}
-    return [f"{name}*" if name in streams else name for name in spec.channel_names]
+    names = [f"{name}*" if name in streams else name for name in spec.channel_names]
+    return ["any name" if name == ".+" else name for name in names]
 
 
 def _work_of(node: Node) -> str:

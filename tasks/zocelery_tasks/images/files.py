@@ -25,7 +25,8 @@ def read_bytes(file: Path, size: int = -1) -> bytes:
 
 def file_error(file: Path, error: OSError) -> ImageError | TemporaryError:
     """Return what to raise when `file` cannot be opened or read."""
-    message = f"{file}: {error.strerror or error}"
+    reason = " ".join(str(error.strerror or error).split())
+    message = f"{file}: {reason}"
     if error.errno in _PASSING:
         return TemporaryError(message)
     return ImageError(message)

@@ -76,16 +76,14 @@ class Frame:
 
     def _is_written(self) -> bool:
         """Whether there is anything in the file: HDF5 itself answers fill values."""
-        if self.dataset.is_virtual:
-            return True
-        if self.dataset.chunks is None:
-            return self.dataset.id.get_offset() is not None or self.dataset.size == 0
-        corner = (self.index, 0, 0)[: self.dataset.ndim]
-        try:
+        layout = self.dataset.id.get_create_plist().get_layout()
+        if layout == h5py.h5d.CHUNKED:
+            corner = (self.index, 0, 0) if self.dataset.ndim == 3 else (0, 0)
             chunk = self.dataset.id.get_chunk_info_by_coord(corner)
-        except (OSError, RuntimeError, ValueError):
-            return False
-        return chunk.byte_offset is not None and chunk.size > 0
+            return chunk.byte_offset is not None
+        if layout == h5py.h5d.CONTIGUOUS:
+            return self.dataset.id.get_offset() is not None
+        return True
 
 
 class StoredFrames:
@@ -97,6 +95,8 @@ class StoredFrames:
         self._name = name
         self._node: Node | None = None
         self._parts: list[_Part] = []
+        self.final_count: int | None = None
+        """How many frames there are, once they are known and not still coming."""
 
     def node(self) -> Node:
         """Return the dataset, as long as it is by now if it is being written.
@@ -118,8 +118,10 @@ class StoredFrames:
 
     def __len__(self) -> int:
         """Return how many frames there are by now."""
-        dataset = self.node().item
-        return int(dataset.shape[0]) if dataset.ndim == 3 else 1
+        node = self.node()
+        count = int(node.item.shape[0]) if node.item.ndim == 3 else 1
+        self.final_count = None if node.file.is_live else count
+        return count
 
     def frame(self, index: int) -> Frame:
         """Return the frame with a 0-based index, followed through virtual datasets.
@@ -131,6 +133,8 @@ class StoredFrames:
             ImageError: if a source is missing, or does not reach this far (yet).
         """
         node = self.node()
+        if not 0 <= index < len(self):
+            raise ImageError(f"{node} has {len(self)} images, not {index + 1}")
         if not node.item.is_virtual:
             return Frame(node, index)
         parts = [part for part in self._parts if part.concerns(index)]
@@ -155,6 +159,8 @@ class _Part:
     """Of the virtual dataset's frames, None if it is not whole frames."""
     taken: FrameSelection | None
     """Of the source's frames."""
+    shape: tuple[int, int]
+    """Of a frame, (slow, fast)."""
 
     def concerns(self, index: int) -> bool:
         return self.selected is None or self.selected.position(index) is not None
@@ -170,12 +176,8 @@ class _Part:
             return None
         position = self.selected.position(index)
         taken = None if position is None else self.taken.index(position)
-        if taken is None:
+        if taken is None or self.source.node().item.shape[1:] != self.shape:
             return None
-        if taken >= len(self.source):
-            raise ImageError(
-                f"{self.source.node()} has {len(self.source)} images, not {taken + 1}"
-            )
         return self.source.frame(taken)
 
 
@@ -193,6 +195,7 @@ def _parts(node: Node) -> list[_Part]:
             ),
             selected=select_frames(source.vspace, (slow, fast)),
             taken=select_frames(source.src_space, (slow, fast)),
+            shape=(slow, fast),
         )
         for source in node.item.virtual_sources()
     ]
@@ -241,18 +244,20 @@ class Frames:
         Raises:
             ImageError: if there is no such image (yet), or a data file is missing.
         """
-        index = image_number - 1
-        total = 0
-        for block in self._blocks if index >= 0 else []:
-            count = len(block)
-            if index < count:
-                return block.frame(index)
-            index -= count
-            total += count
         if image_number < 1:
             raise ImageError(
                 f"{self._file}: image numbers begin at 1, not {image_number}"
             )
+        index = image_number - 1
+        *before, last = self._blocks
+        for block in before:
+            count = len(block) if block.final_count is None else block.final_count
+            if index < count:
+                return block.frame(index)
+            index -= count
+        if index < len(last):
+            return last.frame(index)
+        total = image_number - 1 - index + len(last)
         raise ImageError(
             f"{self._file} has {total} images: there is no image {image_number}"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import h5py
-import hdf5plugin
+import hdf5plugin  # noqa: F401 (importing it registers the detectors' compressions)
 
 from zocelery.errors import ImageError
 from zocelery_tasks.images.files import file_error, read_bytes
@@ -20,9 +20,6 @@ _FIRST_VERSION_WITH_FLAGS = 2
 _WRITTEN_TO, _WRITTEN_SWMR = 0x01, 0x04
 _MAX_OPEN = 32
 """A master with its data files; each costs a descriptor and HDF5's caches."""
-
-FILTERS = hdf5plugin.get_filters
-"""Naming it keeps the import, which is what registers the filters with HDF5."""
 
 
 class Hdf5File:
@@ -52,14 +49,16 @@ class Hdf5File:
         """Whether the path still means this file, unchanged but for what is appended.
 
         Raises:
-            ImageError: if the file has been removed.
+            ImageError: if the file has been removed, or can no longer be read.
         """
         identity, state = _look_at(self.path)
         if identity != self._identity:
             return False
-        if self.is_live:
-            return state[1] >= self._state[1]
-        return state == self._state
+        if state == self._state:
+            return True
+        grows = self.is_live and state[1] >= self._state[1]
+        self._state = state
+        return grows and _is_being_written(self.path, state[1])
 
     def sibling(self, name: str) -> Path:
         """Return where a link in this file to a file `name` leads.
@@ -92,11 +91,15 @@ class _OpenFiles:
                 self._files.clear()
                 self._process = os.getpid()
             known = self._files.pop(file, None)
-            if known is None or not known.is_current():
+            if known is not None and not known.is_current():
+                # HDF5 would share what it remembers of the old with the new one.
+                known.handle.close()
+                known = None
+            if known is None:
                 known = Hdf5File(file)
             self._files[file] = known
             if len(self._files) > _MAX_OPEN:
-                self._files.popitem(last=False)
+                self._files.popitem(last=False)[1].handle.close()
             return known
 
 
@@ -105,6 +108,9 @@ _open_files = _OpenFiles()
 
 def open_hdf5(file: Path) -> Hdf5File:
     """Return `file`, open; kept open for the next time unless it changes.
+
+    What is kept from it may be closed by the time that another file has been opened:
+    ask again before each use.
 
     Raises:
         ImageError: if it is missing, may not be read, is truncated or no HDF5 file.

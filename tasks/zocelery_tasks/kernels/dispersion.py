@@ -27,13 +27,13 @@ from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.unsignedinteger]
+Pixels = npt.NDArray[np.integer]
 Tops = npt.NDArray[np.int64]
 
 _STRIP = 128
 """Rows of a strip, within which the screen stays the same."""
 _NARROW_SHARE = 64
-"""The wide screen is taken where more than one in so many pixels pass the narrow one."""
+"""Where more than one in so many pixels pass the narrow screen, the wide is taken."""
 _WIDE_STRIPS = 8
 """After how many strips the narrow screen is tried again."""
 _RING = 8
@@ -202,7 +202,8 @@ def _is_strong(
         return False
     excess = m * y - x * x - x * (m - 1)
     limit = x * threshold.sigma_background * sqrt(2 * (m - 1))
-    return excess > limit and m * value - x > threshold.sigma_strong * sqrt(x * m)
+    above = m * value - x > threshold.sigma_strong * sqrt(x * m)
+    return bool(above and excess > limit)
 
 
 @njit(cache=True, nogil=True)
@@ -214,7 +215,7 @@ def _sum_window(
     count, total, squares = 0, 0, 0
     for row in range(max(j - HALF, 0), min(j + HALF + 1, n_rows)):
         for column in range(max(i - HALF, 0), min(i + HALF + 1, n)):
-            value = np.int64(pixels[row, column])
+            value = int(pixels[row, column])
             is_usable = pixels.dtype.type(value - limits[0]) <= limits[1]
             if is_usable and usable[row, column] and value < COUNT_LIMIT:
                 count += 1

@@ -38,10 +38,10 @@ from zocelery_tasks.kernels.threshold import Threshold
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.unsignedinteger]
+Pixels = npt.NDArray[np.integer]
 
 _NARROW_SHARE = 8
-"""The wide screen is taken where more than one in so many pixels pass the narrow one."""
+"""Where more than one in so many pixels pass the narrow screen, the wide is taken."""
 _WIDE_BANDS = 32
 """After how many bands the narrow screen is tried again."""
 _TILE_SHARE = 4

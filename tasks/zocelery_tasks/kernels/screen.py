@@ -34,7 +34,7 @@ from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
-Pixels = npt.NDArray[np.unsignedinteger]
+Pixels = npt.NDArray[np.integer]
 Shorts = npt.NDArray[np.uint16]
 Words = npt.NDArray[np.uint32]
 
@@ -52,7 +52,7 @@ _WIDE_ONE = 1 << 19
 _WIDE_FLAG = 1 << 25
 
 _SLACK = 0.998
-"""Single precision is good to 1e-6 here; two thousandths let hardly more pixels pass."""
+"""Single precision is good to 1e-6 here; more room lets hardly more pixels pass."""
 _NOTHING = np.float32(0)
 _CANCELLATION = np.float32(1e-6)
 """Rounding error of m y - x², relative to its terms, with a margin."""
@@ -137,7 +137,7 @@ def encode_narrow(
             above = _u2(_NARROW_FLAG)
         inner[i] = _u2(count) if count <= _NARROW_CAP else above
     fill_runs(inner, runs, j, 0)
-    return top
+    return int(top)
 
 
 @njit(cache=True, nogil=True)
@@ -162,7 +162,7 @@ def encode_wide(
         low = _u4(_u4(count) + _u4(_WIDE_ONE))
         inner[i] = (low if count <= _WIDE_CAP else above) if usable else _u4(0)
     fill_runs(inner, runs, j, 0)
-    return top
+    return int(top)
 
 
 @njit(cache=True, nogil=True)
@@ -227,7 +227,7 @@ def _signal_narrow(x: np.uint16, squares: np.uint16, per_count: np.uint16) -> bo
     quarter = _u2(x >> _u2(2))
     square = _u2(quarter * quarter)  # 0.32 x²/16 = x² / 49.9
     limit = (square >> _u2(2)) + (square >> _u2(4)) + (square >> _u2(7))
-    return squares > _u2(limit + (_u2(x * per_count) >> _u2(4)))
+    return bool(squares > _u2(limit + (_u2(x * per_count) >> _u2(4))))
 
 
 @njit(cache=True, nogil=True)
@@ -252,7 +252,7 @@ def _signal_wide(
     terms = np.float32(m * y + x * x)
     excess = np.float32(m * y - x * x - x * freedom) + terms * _CANCELLATION
     limit = np.float32(x * x * freedom * variance)
-    return (excess > _NOTHING) & (excess * excess > limit)
+    return bool((excess > _NOTHING) & (excess * excess > limit))
 
 
 @njit(cache=True, nogil=True)

@@ -22,7 +22,7 @@ from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.unsignedinteger]
+Pixels = npt.NDArray[np.integer]
 
 _WIDE_HALF = HALF + 2
 """Half size of the window for the mean of the background."""

@@ -17,13 +17,12 @@ from zocelery_tasks.kernels.threshold import (
     COUNT_LIMIT,
     Algorithm,
     DispersionSettings,
-    Threshold,
 )
 
 _T = TypeVar("_T", bound=np.generic)
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.signedinteger] | npt.NDArray[np.unsignedinteger]
+Pixels = npt.NDArray[np.integer]
 
 _EXACT = 2.0**52
 """Up to here, a sum over an image and differences of such sums are exact as doubles."""
@@ -210,10 +209,12 @@ def _check(pixels: Pixels, usable: Mask) -> None:
 
 def _to_kernel_type(pixels: Pixels) -> Pixels:
     """Return pixels as one of the types that compiled code exists for."""
-    if pixels.dtype.itemsize == 1 or pixels.dtype == np.int16:
-        pixels = pixels.astype(np.uint16 if pixels.dtype == np.uint8 else np.int32)
-    native = pixels.dtype.newbyteorder("=")
-    return _read_only(np.ascontiguousarray(pixels, native))
+    kernel_type = pixels.dtype.newbyteorder("=")
+    if pixels.dtype == np.uint8:
+        kernel_type = np.dtype(np.uint16)
+    elif pixels.dtype.kind == "i":
+        kernel_type = np.dtype(np.int32)
+    return _read_only(np.ascontiguousarray(pixels, kernel_type))
 
 
 def _read_only(array: npt.NDArray[_T]) -> npt.NDArray[_T]:

@@ -156,7 +156,7 @@ def _add_row(
 @njit(cache=True, nogil=True)
 def _box(above: Doubles, below: Doubles, width: int, i: int) -> float:
     """Return the sum over a window, added up in DIALS's order."""
-    return (above[i] - (below[i] + above[i + width])) + below[i + width]
+    return float((above[i] - (below[i] + above[i + width])) + below[i + width])
 
 
 @njit(cache=True, nogil=True)

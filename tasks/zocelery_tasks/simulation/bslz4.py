@@ -5,7 +5,9 @@ written later, whole, with `write_direct_chunk`.
 """
 
 import os
-from types import TracebackType
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import h5py
@@ -13,13 +15,32 @@ import hdf5plugin
 import numpy as np
 import numpy.typing as npt
 
+from zocelery.errors import ConfigurationError
 
-def bitshuffle_lz4() -> dict[str, Any]:
-    """Return the options of `create_dataset` for bitshuffle-LZ4 with usual blocks."""
+
+@cache
+def bitshuffle_lz4() -> Mapping[str, Any]:
+    """Return the options of `create_dataset` for bitshuffle-LZ4 with usual blocks.
+
+    Raises:
+        ConfigurationError: if HDF5_PLUGIN_PATH makes HDF5 unable to write.
+    """
     if os.environ.get("HDF5_PLUGIN_PATH"):
-        # HDF5 then loads the filter itself, in a form that cannot create datasets.
+        _replace_loaded_filter()
+    return MappingProxyType(dict(hdf5plugin.Bitshuffle(nelems=0, cname="lz4")))
+
+
+def _replace_loaded_filter() -> None:
+    """Take hdf5plugin's filter instead of the one that HDF5 loads by itself.
+
+    That one cannot create datasets: "error during user callback".
+    """
+    try:
         hdf5plugin.register(("bshuf",), force=True)
-    return dict(hdf5plugin.Bitshuffle(nelems=0, cname="lz4"))
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "HDF5_PLUGIN_PATH is set and images are open: unset it to write HDF5"
+        ) from error
 
 
 class ChunkCompressor:

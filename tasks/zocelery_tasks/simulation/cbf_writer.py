@@ -11,9 +11,13 @@ import hashlib
 import numpy as np
 
 from zocelery_tasks.simulation.detector import Family
-from zocelery_tasks.simulation.file_names import FileNames
+from zocelery_tasks.simulation.file_names import FileNames, appearing_whole
 from zocelery_tasks.simulation.frames import MASKED, SATURATED, Frame
-from zocelery_tasks.simulation.scan_plan import START_TIME, ScanPlan
+from zocelery_tasks.simulation.scan_plan import (
+    ELECTRONVOLT_ANGSTROM,
+    START_TIME,
+    ScanPlan,
+)
 
 _CONVENTION = {
     Family.PILATUS: "PILATUS_1.2",
@@ -26,7 +30,6 @@ _ESCAPE_TWICE = b"\x00\x80"
 
 _MAGIC = b"\x0c\x1a\x04\xd5"
 _PADDING = 4095
-_ELECTRONVOLT_ANGSTROM = 12398.42
 
 
 def compress_byte_offset(frame: Frame) -> bytes:
@@ -67,12 +70,10 @@ class CbfFiles:
     def write(self, index: int, blob: bytes) -> None:
         """Write image `index` (0-based), compressed; the file appears complete."""
         path = self._names.cbf(index + 1)
-        hidden = path.with_name(f".{path.name}.part")
-        with hidden.open("wb") as file:
+        with appearing_whole(path) as hidden, hidden.open("wb") as file:
             file.write(cbf_header(self._plan, index, blob).encode())
             file.write(_MAGIC + blob + bytes(_PADDING))
             file.write(b"\r\n--CIF-BINARY-FORMAT-SECTION----\r\n;\r\n")
-        hidden.replace(path)
 
 
 def cbf_header(plan: ScanPlan, index: int, body: bytes) -> str:
@@ -103,7 +104,7 @@ def _experiment_lines(plan: ScanPlan, index: int) -> list[str]:
     geometry, model = plan.geometry, plan.geometry.detector
     slow, fast = geometry.beam_centre
     pixel = f"{model.pixel_mm * 1e3:g}e-6 m"
-    threshold = _ELECTRONVOLT_ANGSTROM / geometry.wavelength / 2
+    threshold = ELECTRONVOLT_ANGSTROM / geometry.wavelength / 2
     return [
         f"Detector: {model.header_name}",
         f"{START_TIME}.000",

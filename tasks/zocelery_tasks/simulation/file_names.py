@@ -1,12 +1,25 @@
 """The names of a simulated scan's files."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from zocelery.errors import InputFileError
 
 _OURS = r"(\.nxs|_meta\.h5|_\d{6}\.h5|_\d{5,6}\.cbf|_truth\.json|_truth\.npz)"
+
+
+@contextmanager
+def appearing_whole(path: Path) -> Iterator[Path]:
+    """Yield a hidden name beside `path`, renamed to it when all has been written."""
+    hidden = path.with_name(f".{path.name}.part")
+    try:
+        yield hidden
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -51,22 +64,26 @@ class FileNames:
 
     def existing(self) -> list[Path]:
         """Return all files in the folder that have a name of this scan, sorted."""
+        if not self.folder.exists():
+            return []
         ours = re.compile(re.escape(self.stem) + _OURS)
         return sorted(p for p in self.folder.iterdir() if ours.fullmatch(p.name))
 
-    def make_room(self, overwrite: bool) -> None:
-        """Create the folder, and remove what is in the way if that is allowed.
+    def refuse_existing(self) -> None:
+        """Make sure that no file would be replaced.
 
         Raises:
-            InputFileError: if files exist and `overwrite` is False.
-            OSError: if the folder cannot be made or read.
+            InputFileError: naming the first that would.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         existing = self.existing()
-        if existing and not overwrite:
+        if existing:
             raise InputFileError(
                 f"{existing[0]} exists already; choose another folder or stem, "
                 "or overwrite (--overwrite)"
             )
-        for path in existing:
+
+    def make_room(self) -> None:
+        """Create the folder, and remove all files that `existing` returns."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.existing():
             path.unlink()

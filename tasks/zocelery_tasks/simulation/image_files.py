@@ -23,29 +23,6 @@ class ImageFiles(Protocol):
         """Make image `index` (0-based), encoded, visible to everybody."""
 
 
-class NxmxFiles:
-    """STEM.nxs, STEM_meta.h5 and the data files."""
-
-    def __init__(
-        self, names: FileNames, plan: ScanPlan, images_per_file: int, grow: bool
-    ) -> None:
-        """Create all files, without images yet.
-
-        The master comes last: whoever finds it finds the others.
-        """
-        self._data = DataFiles(names, plan, images_per_file, grow)
-        write_meta_file(names, plan)
-        write_master_file(names, plan, images_per_file)
-
-    def write(self, index: int, blob: bytes) -> None:
-        """Write image `index` (0-based), a bitshuffle-LZ4 chunk."""
-        self._data.write(index, blob)
-
-    def close(self) -> None:
-        """Close the data files."""
-        self._data.close()
-
-
 def prepare_encoders(
     stack: ExitStack, plan: ScanPlan, image_format: ImageFormat
 ) -> list[Encoder]:
@@ -69,8 +46,12 @@ def create_files(
     if output.format is not ImageFormat.CBF:
         per_file = output.images_per_file or len(plan)
         grow = output.frame_rate is not None
-        nxmx = NxmxFiles(names, plan, per_file, grow)
-        files.append(stack.enter_context(closing(nxmx)))
+        files.append(
+            stack.enter_context(closing(DataFiles(names, plan, per_file, grow)))
+        )
+        write_meta_file(names, plan)
+        # The master comes last: whoever finds it finds the others.
+        write_master_file(names, plan, per_file)
     if output.format is not ImageFormat.NXMX:
         files.append(CbfFiles(names, plan))
     return files

@@ -1,6 +1,6 @@
 """HDF5 data files: one chunk per image, readable while they grow."""
 
-from pathlib import Path
+from contextlib import ExitStack
 
 import h5py
 import numpy as np
@@ -41,16 +41,17 @@ class DataFiles:
         """
         self._images_per_file = images_per_file
         self._grow = grow
-        self._files: list[h5py.File] = []
         self._datasets: list[h5py.Dataset] = []
         ranges = image_ranges(len(plan), images_per_file)
-        for number, images in enumerate(ranges, start=1):
-            self._create(names.data(number), (len(images), *plan.shape))
+        with ExitStack() as stack:
+            for number, images in enumerate(ranges, start=1):
+                path = names.data(number)
+                file = stack.enter_context(h5py.File(path, "w", libver=HDF5_VERSIONS))
+                self._add_dataset(file, (len(images), *plan.shape))
+            self._open_files = stack.pop_all()
 
-    def _create(self, path: Path, shape: tuple[int, int, int]) -> None:
-        """Create one file."""
-        file = h5py.File(path, "w", libver=HDF5_VERSIONS)
-        self._files.append(file)
+    def _add_dataset(self, file: h5py.File, shape: tuple[int, int, int]) -> None:
+        """Create the dataset of one file."""
         dataset = file.create_dataset(
             "data", shape, np.uint16, chunks=(1, *shape[1:]), **bitshuffle_lz4()
         )
@@ -68,8 +69,10 @@ class DataFiles:
 
     def close(self) -> None:
         """Close the files."""
-        while self._files:
-            self._files.pop().close()
+        try:
+            self._open_files.close()
+        except RuntimeError as error:  # h5py's word for a disk that is full
+            raise OSError(str(error)) from error
 
 
 def link_data(

@@ -5,7 +5,8 @@ files STEM_000001.h5 ... . The fields are those of the application definition
 https://manual.nexusformat.org/classes/applications/NXmx.html
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,20 @@ import h5py
 import numpy as np
 
 from zocelery_tasks.simulation.bslz4 import bitshuffle_lz4
-from zocelery_tasks.simulation.file_names import FileNames
+from zocelery_tasks.simulation.file_names import FileNames, appearing_whole
 from zocelery_tasks.simulation.frames import SATURATED
 from zocelery_tasks.simulation.nexus_data import HDF5_VERSIONS, link_data
-from zocelery_tasks.simulation.scan_plan import BIT_DEPTH, START_TIME, ScanPlan
+from zocelery_tasks.simulation.scan_plan import (
+    BIT_DEPTH,
+    ELECTRONVOLT_ANGSTROM,
+    START_TIME,
+    ScanPlan,
+)
 
 _OMEGA = "/entry/sample/transformations/omega"
 _DET_Z = "/entry/instrument/detector/transformations/det_z"
 _MODULE_OFFSET = "/entry/instrument/detector/module/module_offset"
 
-_ELECTRONVOLT_ANGSTROM = 12398.42
 _TRANSLATION_AXES = {
     "sam_x": (1.0, 0.0, 0.0),
     "sam_y": (0.0, 1.0, 0.0),
@@ -32,18 +37,17 @@ _TRANSLATION_AXES = {
 
 def write_meta_file(names: FileNames, plan: ScanPlan) -> None:
     """Write the mask and the detector's own notes; the file appears complete."""
-
-    def fill(file: h5py.File) -> None:
+    with _new_file(names.meta) as file:
         mask = plan.mask.astype(np.uint32)
         file.create_dataset("mask", data=mask, chunks=mask.shape, **bitshuffle_lz4())
-        notes = file.create_group("_dectris")
-        notes["nimages"] = len(plan)
-        notes["ntrigger"] = 1
-        notes["bit_depth_image"] = BIT_DEPTH
-        notes["pixel_mask_applied"] = 1
-        notes["photon_energy"] = _ELECTRONVOLT_ANGSTROM / plan.geometry.wavelength
-
-    _write_then_rename(names.meta, fill)
+        _fields(
+            file.create_group("_dectris"),
+            nimages=len(plan),
+            ntrigger=1,
+            bit_depth_image=BIT_DEPTH,
+            pixel_mask_applied=1,
+            photon_energy=ELECTRONVOLT_ANGSTROM / plan.geometry.wavelength,
+        )
 
 
 def write_master_file(names: FileNames, plan: ScanPlan, images_per_file: int) -> None:
@@ -51,28 +55,27 @@ def write_master_file(names: FileNames, plan: ScanPlan, images_per_file: int) ->
 
     Write it after the data files and the meta file, to which it links.
     """
-
-    def fill(file: h5py.File) -> None:
+    with _new_file(names.master) as file:
         file.attrs["default"] = "entry"
         entry = _group(file, "entry", "NXentry")
         entry.attrs["default"] = "data"
-        _fields(entry, definition="NXmx", start_time=START_TIME + "Z")
-        _fields(entry, end_time_estimated=START_TIME + "Z")
+        time = f"{START_TIME}Z"
+        _fields(entry, definition="NXmx", start_time=time, end_time_estimated=time)
         entry["definition"].attrs["version"] = "1.0"
         _write_sample(entry, plan)
         _write_source(entry)
         _write_instrument(entry, plan)
         _write_data(entry, names, plan, images_per_file)
 
-    _write_then_rename(names.master, fill)
 
-
-def _write_then_rename(path: Path, fill: Callable[[h5py.File], None]) -> None:
-    """Write a file under a hidden name, then give it its own."""
-    hidden = path.with_name(f".{path.name}.part")
-    with h5py.File(hidden, "w", libver=HDF5_VERSIONS) as file:
-        fill(file)
-    hidden.replace(path)
+@contextmanager
+def _new_file(path: Path) -> Iterator[h5py.File]:
+    """Yield a file that appears when all has been written."""
+    with (
+        appearing_whole(path) as hidden,
+        h5py.File(hidden, "w", libver=HDF5_VERSIONS) as file,
+    ):
+        yield file
 
 
 def _group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
@@ -98,13 +101,13 @@ def _axis(
     group[name].attrs.update(attributes)
 
 
-def _rotation(vector: Any, depends_on: str = ".") -> dict[str, Any]:
+def _rotation(vector: Any) -> dict[str, Any]:
     """Return the attributes of an axis that turns by degrees."""
     return {
         "transformation_type": "rotation",
         "units": "deg",
         "vector": vector,
-        "depends_on": depends_on,
+        "depends_on": ".",
     }
 
 

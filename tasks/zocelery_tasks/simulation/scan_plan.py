@@ -16,6 +16,9 @@ the image size of some beamlines' files from before September 2021."""
 
 BIT_DEPTH = 16
 
+ELECTRONVOLT_ANGSTROM = 12398.42
+"""Photon energy times wavelength."""
+
 
 @dataclass(frozen=True, eq=False)
 class ScanPlan:

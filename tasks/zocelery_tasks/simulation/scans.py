@@ -89,17 +89,18 @@ def simulate_rotation(
     """
     request = parse_request(RotationRequest, options)
     _check_data_files(request, request.images)
-    end = request.start + request.images * request.width
-    simulator = FrameSimulator(request, (request.start, end), request.distinct)
     names = FileNames(folder, request.stem)
     with _file_errors(folder):
-        names.make_room(request.overwrite)
+        if not request.overwrite:
+            names.refuse_existing()
+        end = request.start + request.images * request.width
+        simulator = FrameSimulator(request, (request.start, end), request.distinct)
+        names.make_room()
         if request.truth:
             write_rotation_truth(names, request, simulator)
         plan = _rotation_plan(request, simulator)
-        return SimulatedRotation(
-            write_scan(folder, plan, simulator, request, progress), simulator
-        )
+        written = write_scan(folder, plan, simulator, request, progress)
+    return SimulatedRotation(written, simulator)
 
 
 def simulate_grid(
@@ -121,7 +122,8 @@ def simulate_grid(
     _check_data_files(request, max(scan.images for scan in scans))
     with _file_errors(folder):
         for scan in scans:
-            FileNames(folder, scan.stem).make_room(request.overwrite)
+            if not request.overwrite:
+                FileNames(folder, scan.stem).refuse_existing()
         written = [_write_grid_scan(folder, scan, request, progress) for scan in scans]
     return SimulatedGrid(tuple(written), scans)
 
@@ -133,8 +135,10 @@ def _write_grid_scan(
     half = request.width / 2
     phi = (scan.omega - half, scan.omega + half)
     simulator = FrameSimulator(request, phi, request.distinct)
+    names = FileNames(folder, scan.stem)
+    names.make_room()
     if request.truth:
-        write_grid_truth(FileNames(folder, scan.stem), scan)
+        write_grid_truth(names, scan)
     exposures = [
         Exposure(number, phi, float(factor))
         for number, factor in enumerate(scan.factors())

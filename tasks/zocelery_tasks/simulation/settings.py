@@ -11,10 +11,12 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from zocelery.errors import ParameterError
+from zocelery_tasks.simulation.detector import find_detector
 
 MAX_IMAGES = 100_000
 
@@ -80,6 +82,11 @@ class ExperimentSettings(BaseModel):
     """Radiation damage: intensities fall by exp(-decay) per image."""
     seed: int = Field(default=1, ge=0, lt=2**32)
     """Chooses orientation, structure factors, dead pixels and noise."""
+
+    @field_validator("detector")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        return find_detector(name).name
 
 
 class OutputSettings(ExperimentSettings):

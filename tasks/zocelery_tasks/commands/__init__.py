@@ -1,0 +1,6 @@
+"""The commands that the tasks add to `zocelery`."""
+
+from zocelery_tasks.commands.find_spots import find_spots
+from zocelery_tasks.commands.simulate import simulate
+
+COMMANDS = (find_spots, simulate)

@@ -1,0 +1,145 @@
+"""Find the spots of an image as `dials.find_spots` does, bit for bit.
+
+Compared with DIALS 3.12.1; `SpotFindingSettings.dials_rule` is what changed later.
+"""
+
+from math import ceil
+from typing import Annotated, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from zocelery.errors import ImageError
+from zocelery_tasks.images.dials_rule import DialsRule
+from zocelery_tasks.kernels.spots import SpotTable, find_spots
+from zocelery_tasks.kernels.strong_pixels import StrongPixelFinder
+from zocelery_tasks.kernels.threshold import Algorithm, DispersionSettings
+
+__all__ = [
+    "SpotFinder",
+    "SpotFindingSettings",
+    "SpotTable",
+    "warm_up",
+]
+
+_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class SpotFindingSettings(BaseModel):
+    """Parameters of spot finding, with DIALS's meaning and defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: Algorithm = Algorithm.DISPERSION_EXTENDED
+    kernel_size: tuple[PositiveInt, PositiveInt] = (3, 3)
+    """Half sizes of the window (slow, fast), pixels."""
+    sigma_background: _NotNegative = 6.0
+    """Standard deviations of the index of dispersion that make a window signal."""
+    sigma_strong: _NotNegative = 3.0
+    """Standard deviations above the mean that make a pixel strong."""
+    min_local: int = 2
+    """Usable pixels that a window needs; 0 or less means all of them."""
+    global_threshold: _NotNegative = 0.0
+    """A strong pixel has more counts than this."""
+    gain: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Counts per photon."""
+    max_strong_pixel_fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """An image with a larger share of strong pixels is refused; 1 refuses none."""
+    min_spot_size: PositiveInt | None = None
+    """Fewest pixels of a spot; None leaves it to the kind of detector."""
+    max_spot_size: PositiveInt = 1000
+    """Most pixels of a spot."""
+    max_separation: _NotNegative | None = 2.0
+    """Largest distance of a spot's highest pixel from its centroid, pixels."""
+    dials_rule: DialsRule = DialsRule.V3_12
+    """From 3.24 on, pixels near unusable ones may be strong in dispersion_extended
+    (dials pull request 2790). What counts as usable is the caller's."""
+
+    @model_validator(mode="after")
+    def _check_threshold(self) -> Self:
+        self.threshold_settings()
+        return self
+
+    def threshold_settings(self) -> DispersionSettings:
+        """Return the settings of the threshold alone."""
+        return DispersionSettings(
+            algorithm=self.algorithm,
+            kernel=self.kernel_size,
+            sigma_background=self.sigma_background,
+            sigma_strong=self.sigma_strong,
+            min_count=self.min_local,
+            global_threshold=self.global_threshold,
+            gain=self.gain,
+            masked_pixels_block_erosion=self.dials_rule is DialsRule.V3_12,
+        )
+
+
+class SpotFinder:
+    """Finds spots in one image after the other.
+
+    Keeps memory for the shape of the last image, about 3 bytes a pixel at most. One
+    finder is for one thread at a time; while it works, other threads run.
+    """
+
+    def __init__(self, settings: SpotFindingSettings | None = None) -> None:
+        self.settings = settings or SpotFindingSettings()
+        self._strong_pixels = StrongPixelFinder(self.settings.threshold_settings())
+
+    def find(
+        self,
+        pixels: npt.NDArray[np.integer],
+        valid_mask: npt.NDArray[np.bool_],
+        trusted: tuple[int, int],
+        min_spot_size: int,
+    ) -> SpotTable:
+        """Find the spots of one image.
+
+        Args:
+            pixels: counts (slow, fast), integers of up to 32 bits.
+            valid_mask: True for the detector's usable pixels (slow, fast). A read-only
+                array is taken not to change, and looked through only once.
+            trusted: lowest and highest usable count, both included.
+            min_spot_size: fewest pixels of a spot, unless the settings say. DIALS takes
+                3 for pixel-array detectors (SENSOR_PAD) and 6 for others.
+
+        Raises:
+            ImageError: if the pixels are no such integers, if shapes do not agree, or
+                if too large a share of the pixels is strong.
+        """
+        settings = self.settings
+        try:
+            strong = self._strong_pixels.find(pixels, valid_mask, *trusted)
+        except (TypeError, ValueError) as error:
+            raise ImageError(f"spots cannot be found: {error}") from error
+        most = ceil(settings.max_strong_pixel_fraction * pixels.size)
+        if strong.size > most:
+            raise ImageError(
+                f"{strong.size} of {pixels.size} pixels are strong, more than "
+                f"max_strong_pixel_fraction={settings.max_strong_pixel_fraction} allows"
+            )
+        return find_spots(
+            strong,
+            pixels.reshape(-1)[strong],
+            pixels.shape[1],
+            settings.min_spot_size or min_spot_size,
+            settings.max_spot_size,
+            settings.max_separation,
+        )
+
+
+def warm_up() -> None:
+    """Compile, or load from Numba's cache, whatever finding spots may need.
+
+    For uint16, uint32 and int32 pixels. Takes about a minute the first time and
+    a second or two later; without it the first images pay.
+    """
+    background = np.arange(24 * 24).reshape(24, 24) % 3
+    background[10:13, 10:13] = 100
+    usable = np.ones(background.shape, np.bool_)
+    for algorithm in Algorithm:
+        finder = SpotFinder(SpotFindingSettings(algorithm=algorithm))
+        for dtype in (np.uint16, np.uint32, np.int32):
+            finder.find(background.astype(dtype), usable, (0, 1000), 3)
+            finder.find((background + 30).astype(dtype), usable, (0, 1000), 3)
+        finder.find(background.astype(np.int32), usable, (-1, 1000), 3)

@@ -1,0 +1,205 @@
+"""Per-image analysis: parameters, and what is found on a small image."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from zocelery_tasks.images.detector import Beam, Detector, SensorType, TrustedRange
+from zocelery_tasks.images.dials_rule import DialsRule
+from zocelery_tasks.images.image import Image
+from zocelery_tasks.images.module_gaps import all_usable
+from zocelery_tasks.per_image_analysis import analyse_image
+from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
+
+from zocelery.errors import ParameterError
+
+SHAPE = (120, 160)
+CENTRES = [(20, 30), (40, 100), (70, 60), (100, 130)]
+"""Of the spots, (slow, fast) of their middle pixel."""
+
+
+def small_image(pixels=None, **changes):
+    """An image of four spots of 3 x 3 pixels on an even background."""
+    if pixels is None:
+        pixels = np.ones(SHAPE, np.uint16)
+        pixels[::2, ::3] = 0
+        for number, (slow, fast) in enumerate(CENTRES, start=1):
+            pixels[slow - 1 : slow + 2, fast - 1 : fast + 2] = 20 * number
+            pixels[slow, fast] = 100 * number
+    detector = Detector(
+        fast_axis=(1.0, 0.0, 0.0),
+        slow_axis=(0.0, -1.0, 0.0),
+        origin=(0.0, 0.0, -100.0),
+        pixel_size=(0.5, 0.5),
+        shape=pixels.shape,
+        trusted=TrustedRange(0, 60000),
+        sensor=SensorType.PAD,
+        mask=all_usable(pixels.shape),
+    )
+    return Image(
+        Path("x_1.cbf"), 1, pixels, replace(detector, **changes), Beam(wavelength=1.0)
+    )
+
+
+def analyse(image, **parameters):
+    return analyse_image(image, PerImageAnalysisParameters.parse(parameters))
+
+
+def d_of(slow, fast):
+    """Bragg's law for the small image."""
+    two_theta = np.arctan2(0.5 * np.hypot(slow + 0.5, fast + 0.5), 100)
+    return 1 / (2 * np.sin(two_theta / 2))
+
+
+@pytest.mark.parametrize("algorithm", ["dispersion", "dispersion_extended"])
+def test_spots_are_found_with_place_intensity_and_resolution(algorithm):
+    analysis = analyse(small_image(), algorithm=algorithm)
+    listed = analysis.spot_list()
+    assert [(spot["y"] - 0.5, spot["x"] - 0.5) for spot in listed] == [
+        pytest.approx(centre, abs=0.05) for centre in CENTRES
+    ]
+    assert [spot["d"] for spot in listed] == [
+        pytest.approx(d_of(*centre), rel=0.01) for centre in CENTRES
+    ]
+    assert listed[0]["intensity"] == listed[0]["variance"] == 100 + 8 * 20
+    assert listed[0]["bbox"] == [29, 32, 19, 22]
+
+
+def test_counts_name_all_statistics():
+    counts = analyse(small_image()).counts()
+    assert list(counts) == [
+        "n_spots_found",
+        "n_spots_4A",
+        "n_spots_no_ice",
+        "n_spots_total",
+        "total_intensity",
+        "d_min_distl_method_1",
+        "d_min_distl_method_2",
+        "estimated_d_min",
+        "noisiness_method_1",
+        "noisiness_method_2",
+    ]
+    assert counts["n_spots_found"] == counts["n_spots_total"] == 4
+    assert counts["estimated_d_min"] == -1
+    json.dumps(counts)
+
+
+def test_spots_beyond_the_limits_are_listed_but_do_not_count():
+    d = sorted(d_of(*centre) for centre in CENTRES)
+    low, high = (d[0] + d[1]) / 2, (d[2] + d[3]) / 2
+    analysis = analyse(small_image(), d_min=low, d_max=high)
+    assert len(analysis.spot_list()) == analysis.counts()["n_spots_found"] == 4
+    assert analysis.statistics.n_spots_total == 2
+    assert analyse(small_image(), d_max=d[0] - 0.01).statistics.n_spots_total == 0
+
+
+def test_ice_is_filtered_if_asked():
+    # A ring of hexagonal ice lies at 3.67 Å, and the second spot is put onto it.
+    two_theta = 2 * np.arcsin(1 / (2 * 3.67))
+    near = 0.5 * np.hypot(40.5, 100.5) / np.tan(two_theta)
+    image = small_image(origin=(0.0, 0.0, -float(near)))
+    assert analyse(image).statistics.n_spots_no_ice == 3
+    assert analyse(image, filter_ice="false").statistics.n_spots_no_ice == 4
+    assert analyse(image, ice_rings_width=0).statistics.n_spots_no_ice == 4
+
+
+def test_masked_and_saturated_spots_are_not_found():
+    mask = np.ones(SHAPE, bool)
+    mask[15:25, 25:35] = False
+    assert len(analyse(small_image(mask=mask)).d) == 3
+    saturated = small_image(trusted=TrustedRange(0, 10))
+    assert len(analyse(saturated).d) == 0
+
+
+def test_the_saturation_value_is_trusted_under_the_newer_rule():
+    image = small_image(trusted=TrustedRange(0, 400))
+    old, new = (analyse(image, dials_rule=rule) for rule in DialsRule)
+    assert old.spot_list()[-1]["intensity"] == 8 * 80
+    assert new.spot_list()[-1]["intensity"] == 8 * 80 + 400
+
+
+def test_small_spots_count_on_pixel_arrays_only():
+    pixels = np.ones(SHAPE, np.uint16)
+    pixels[::2, ::3] = 0
+    pixels[50, 50:54] = 100
+    assert len(analyse(small_image(pixels)).d) == 1
+    assert len(analyse(small_image(pixels, sensor=SensorType.CCD)).d) == 0
+
+
+@pytest.mark.parametrize("algorithm", ["dispersion", "dispersion_extended"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint32])
+def test_an_empty_image_has_no_spots(algorithm, dtype):
+    image = small_image(np.zeros(SHAPE, dtype))
+    counts = analyse(image, algorithm=algorithm).counts()
+    assert counts["n_spots_found"] == counts["total_intensity"] == 0
+    assert counts["d_min_distl_method_1"] == -1
+
+
+def test_images_of_different_detectors_may_follow_each_other():
+    first = analyse(small_image()).counts()
+    other = np.ones((90, 70), np.int32)
+    other[::2, ::3] = 0
+    other[40:43, 40:43] = 50
+    assert len(analyse(small_image(other)).d) == 1
+    assert analyse(small_image()).counts() == first
+
+
+# Parameters
+
+
+def test_defaults_are_zocalos():
+    parameters = PerImageAnalysisParameters()
+    assert parameters.threshold_algorithm == "dispersion"
+    assert (parameters.d_min, parameters.d_max) == (None, 40)
+    assert (parameters.filter_ice, parameters.ice_rings_width) == (True, 0.004)
+    assert parameters.dials_rule is DialsRule.V3_12
+    assert parameters.image_number is None
+
+
+def test_parameters_may_be_text_null_or_strange():
+    parameters = PerImageAnalysisParameters.parse(
+        {
+            "d_min": "1.5",
+            "d_max": None,
+            "threshold_algorithm": "dispersion_extended",
+            "disable_parallax_correction": "true",
+            "scan_range": "7,7",
+            "filter_ice": "False",
+            "ice_rings_width": "{ice_rings_width}",
+            "dials_rule": 3.24,
+            "comment": "ignored",
+        }
+    )
+    assert (parameters.d_min, parameters.d_max) == (1.5, 40)
+    assert parameters.threshold_algorithm == "dispersion_extended"
+    assert parameters.image_number == 7
+    assert (parameters.filter_ice, parameters.ice_rings_width) == (False, 0.004)
+    assert parameters.dials_rule is DialsRule.V3_24
+
+
+@pytest.mark.parametrize("scan_range", ["3,3", " 3 , 3 ", "3", 3, [3, 3], ("3", "3")])
+def test_a_range_of_one_image_may_be_written_in_many_ways(scan_range):
+    parsed = PerImageAnalysisParameters.parse({"scan_range": scan_range})
+    assert parsed.image_number == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"scan_range": "1,2"}, "scan_range '1,2': must name one image"),
+        ({"scan_range": "0,0"}, "must name one image"),
+        ({"scan_range": "all"}, "scan_range 'all': is not like 'n,n'"),
+        ({"algorithm": "radial_profile"}, "'radial_profile'"),
+        ({"disable_parallax_correction": False}, "False: must be true"),
+        ({"d_min": "low"}, "d_min 'low'"),
+        ({"d_min": 5, "d_max": 4}, "d_min 5 is above d_max 4"),
+        ({"d_max": -1}, "d_max -1"),
+        ({"d_max": "nan"}, "d_max 'nan'"),
+        ({"dials_rule": "2.0"}, "dials_rule '2.0'"),
+    ],
+)
+def test_what_is_wrong_with_a_parameter_is_said(given, complaint):
+    with pytest.raises(ParameterError, match=f"per image analysis: .*{complaint}"):
+        PerImageAnalysisParameters.parse(given)
