@@ -14,7 +14,6 @@ from zocelery.messages import Member, Step
 from zocelery_tasks.centring_files import report_2d, report_3d, write_results
 from zocelery_tasks.centring_results import Centre2DResult, Centring3D, success_message
 from zocelery_tasks.grid_info import GridInfo
-from zocelery_tasks.heat_map import draw_grid
 from zocelery_tasks.xray_centering import centre_2d, centre_3d
 from zocelery_tasks.xray_centering_parameters import XrayCenteringParameters
 
@@ -117,6 +116,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
 def draw_answer(answer: Mapping[str, Any]) -> str:
     """Return an answer of `centre_members` as text: heat map, centre, gaps."""
+    from zocelery_tasks.heat_map import draw_grid
+
     grids, counts = answer["grid"], answer["counts"]
     if answer["type"] == "2d":
         grids, counts = [grids], [counts]

@@ -1,5 +1,6 @@
 """X-ray centring: from spot counts per image to where the crystals are."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -22,12 +22,13 @@ options = parse("spotfinder.mp.nproc=1")
 parameters = phil_scope.fetch(source=options).extract()
 for files in json.load(sys.stdin):
     experiments = ExperimentListFactory.from_filenames(files)
+    scan = experiments[0].scan
     imageset = experiments.imagesets()[0]
-    spots = flex.reflection_table.from_observations(experiments[:1], parameters)
-    frames = [int(z) for _, _, z in spots["xyzobs.px.value"]]
+    spots = flex.reflection_table.from_observations(experiments, parameters)
+    frames = list(spots["id"])  # every still is an experiment
     print("answer", json.dumps({
         "format": imageset.get_format_class().__name__,
-        "still": imageset.get_scan() is None,
+        "still": scan is None or scan.is_still(),
         "images": len(imageset),
         "distance": imageset.get_detector()[0].get_distance(),
         "spots": [frames.count(n) for n in range(len(imageset))],

@@ -169,56 +169,96 @@ def keep_strong(
         usable: mask (slow, fast).
         limits: see `screen_dispersion`.
         threshold: the parameters.
-        found: flat indices.
+        found: flat indices, in raster order.
 
     Returns:
         How many are strong.
     """
+    n = pixels.shape[1]
+    columns = np.zeros((4, n), np.int64)
+    columns[0] = -2 * HALF
     n_strong = 0
     for k in range(found.size):
-        j, i = divmod(found[k], pixels.shape[1])
-        if _is_strong(pixels, usable, limits, threshold, j, i):
+        j = found[k] // n
+        i = found[k] - j * n
+        value = np.float64(pixels[j, i])
+        if not (usable[j, i] and value > threshold.global_threshold):
+            continue
+        left, right = max(i - HALF, 0), min(i + HALF + 1, n)
+        m, x, y = 0, 0, 0
+        for column in range(left, right):
+            if columns[0, column] != j:
+                _move_column(pixels, usable, limits, column, j, columns)
+            m += columns[1, column]
+            x += columns[2, column]
+            y += columns[3, column]
+        is_usable = pixels.dtype.type(pixels[j, i] - limits[0]) <= limits[1]
+        if is_usable and _is_strong(value, float(m), float(x), float(y), threshold):
             found[n_strong] = found[k]
             n_strong += 1
     return n_strong
 
 
 @njit(cache=True, nogil=True)
-def _is_strong(
+def _move_column(
     pixels: Pixels,
     usable: Mask,
     limits: Pixels,
-    threshold: Threshold,
+    column: int,
     j: int,
-    i: int,
+    columns: Indices,
+) -> None:
+    """Set the sums over the 7 rows around row j of one column.
+
+    Args:
+        pixels: counts (slow, fast), unsigned.
+        usable: mask (slow, fast).
+        limits: see `screen_dispersion`.
+        column: the column.
+        j: the row.
+        columns: for each column, the row it has sums for, and these: number of usable
+            pixels, their counts and squares. Those of the row before are used.
+    """
+    n_rows = pixels.shape[0]
+    first, stop = max(j - HALF, 0), min(j + HALF + 1, n_rows)
+    if columns[0, column] == j - 1:
+        first = j + HALF
+        if j > HALF:
+            _add_pixel(pixels, usable, limits, column, j - HALF - 1, -1, columns)
+    else:
+        columns[1:, column] = 0
+    for row in range(first, stop):
+        _add_pixel(pixels, usable, limits, column, row, 1, columns)
+    columns[0, column] = j
+
+
+@njit(cache=True, nogil=True)
+def _add_pixel(
+    pixels: Pixels,
+    usable: Mask,
+    limits: Pixels,
+    column: int,
+    row: int,
+    sign: int,
+    columns: Indices,
+) -> None:
+    """Add `sign` times a pixel, if it counts, to the sums of its column."""
+    value = np.int64(pixels[row, column])
+    counts = pixels.dtype.type(pixels[row, column] - limits[0]) <= limits[1]
+    if counts and value < COUNT_LIMIT and usable[row, column]:
+        columns[1, column] += sign
+        columns[2, column] += sign * value
+        columns[3, column] += sign * value * value
+
+
+@njit(cache=True, nogil=True)
+def _is_strong(
+    value: float, m: float, x: float, y: float, threshold: Threshold
 ) -> bool:
-    """Test one pixel as DIALS does."""
-    value = np.float64(pixels[j, i])
-    is_usable = pixels.dtype.type(pixels[j, i] - limits[0]) <= limits[1]
-    if not (is_usable and usable[j, i] and value > threshold.global_threshold):
-        return False
-    m, x, y = _sum_window(pixels, usable, limits, j, i)
+    """Test a pixel, with the sums over its window, as DIALS does."""
     if m < threshold.min_count:
         return False
     excess = m * y - x * x - x * (m - 1)
     limit = x * threshold.sigma_background * sqrt(2 * (m - 1))
     above = m * value - x > threshold.sigma_strong * sqrt(x * m)
     return bool(above and excess > limit)
-
-
-@njit(cache=True, nogil=True)
-def _sum_window(
-    pixels: Pixels, usable: Mask, limits: Pixels, j: int, i: int
-) -> tuple[float, float, float]:
-    """Return count, sum and sum of squares of the usable pixels in a window."""
-    n_rows, n = pixels.shape
-    count, total, squares = 0, 0, 0
-    for row in range(max(j - HALF, 0), min(j + HALF + 1, n_rows)):
-        for column in range(max(i - HALF, 0), min(i + HALF + 1, n)):
-            value = int(pixels[row, column])
-            is_usable = pixels.dtype.type(value - limits[0]) <= limits[1]
-            if is_usable and usable[row, column] and value < COUNT_LIMIT:
-                count += 1
-                total += value
-                squares += value * value
-    return float(count), float(total), float(squares)

@@ -43,6 +43,8 @@ class TileMemory(NamedTuple):
     """Windows of a tile that are signal."""
     sums: Doubles
     """Count, sum, sum of squares over the rows of a window, per column."""
+    boxes: Doubles
+    """The same over whole windows."""
 
 
 def make_tile_memory(shape: tuple[int, int]) -> TileMemory:
@@ -54,6 +56,7 @@ def make_tile_memory(shape: tuple[int, int]) -> TileMemory:
         tiles=np.empty((shape[0] * shape[1] // 64 + shape[1], 4), np.int64),
         windows=np.empty((_ROWS, width), np.bool_),
         sums=np.empty((3, width)),
+        boxes=np.empty((3, width)),
     )
 
 
@@ -78,31 +81,54 @@ def test_windows(
             within the image.
     """
     first, last, left, right = tile
-    sums, excluded = memory.sums, memory.nothing
+    sums, excluded, boxes = memory.sums, memory.nothing, memory.boxes
     _start(pixels, usable, excluded, limits, first, HALF, left, right, sums)
     for j in range(first, last + 1):
         _slide(pixels, usable, excluded, limits, j, first, HALF, left, right, sums)
-        row, window = pixels[j, left:right], memory.windows[j - first]
-        open_row = usable[j, left:right]
-        for i in range(right - left):
-            is_usable = row.dtype.type(row[i] - limits[0]) <= limits[1]
-            if is_usable & open_row[i]:
-                window[i] = _is_signal(sums, i, threshold)
-            else:
-                window[i] = not threshold.masked_pixels_block_erosion
+        _sum_columns(sums, right - left, boxes)
+        window = memory.windows[j - first, : right - left]
+        _test_boxes(boxes, threshold, window)
+        _overrule_unusable(
+            pixels[j, left:right],
+            usable[j, left:right],
+            limits,
+            not threshold.masked_pixels_block_erosion,
+            window,
+        )
 
 
 @njit(cache=True, nogil=True)
-def _is_signal(sums: Doubles, i: int, threshold: Threshold) -> bool:
-    """Test a window, whose first column is i, as DIALS does."""
-    m, x, y = 0.0, 0.0, 0.0
-    for k in range(i, i + 2 * HALF + 1):
-        m += sums[0, k]
-        x += sums[1, k]
-        y += sums[2, k]
-    excess = m * y - x * x - x * (m - 1)
-    limit = x * threshold.sigma_background * sqrt(2 * (m - 1))
-    return (m >= threshold.min_count) & (excess > limit)
+def _sum_columns(sums: Doubles, n: int, boxes: Doubles) -> None:
+    """Add 7 neighbours of each row of `sums` into the first `n` places of `boxes`."""
+    for k in range(3):
+        s0, s1, s2, s3 = sums[k], sums[k, 1:], sums[k, 2:], sums[k, 3:]
+        s4, s5, s6 = sums[k, 4:], sums[k, 5:], sums[k, 6:]
+        box = boxes[k]
+        for i in range(n):
+            box[i] = s0[i] + s1[i] + s2[i] + s3[i] + s4[i] + s5[i] + s6[i]
+
+
+@njit(cache=True, nogil=True)
+def _test_boxes(boxes: Doubles, threshold: Threshold, window: Mask) -> None:
+    """Set `window` where count, sum and sum of squares are signal, as DIALS does."""
+    counts, totals, squares = boxes[0], boxes[1], boxes[2]
+    sigma, min_count = threshold.sigma_background, threshold.min_count
+    for i in range(window.size):
+        m, x, y = counts[i], totals[i], squares[i]
+        excess = m * y - x * x - x * (m - 1)
+        limit = x * sigma * sqrt(2 * (m - 1))
+        window[i] = (m >= min_count) & (excess > limit)
+
+
+@njit(cache=True, nogil=True)
+def _overrule_unusable(
+    row: Pixels, usable: Mask, limits: Pixels, value: bool, window: Mask
+) -> None:
+    """Set `window` to `value` where pixels are not usable."""
+    lowest, span = limits[0], limits[1]
+    for i in range(row.size):
+        is_usable = usable[i] & (row.dtype.type(row[i] - lowest) <= span)
+        window[i] = window[i] if is_usable else value
 
 
 @njit(cache=True, nogil=True)
