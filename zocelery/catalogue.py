@@ -55,6 +55,8 @@ class TaskSpec:
     for a file that is not there, a folder that cannot be written."""
     picture: Callable[[Any], str] | None = None
     """Draws the task's answer as text for a terminal."""
+    warm_up: Callable[[], None] | None = None
+    """Called once in a worker before it forks: compiles, fills caches."""
     summary: str = ""
     """First line of the task's docstring."""
     aliases: tuple[str, ...] = field(default=())

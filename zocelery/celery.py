@@ -15,7 +15,7 @@ from zocelery import pulse, queues
 from zocelery.deployment import current_deployment
 from zocelery.janitor import Janitor
 from zocelery.logs import set_up_logging
-from zocelery.registry import ENTRY_POINTS
+from zocelery.registry import ENTRY_POINTS, load_tasks
 from zocelery.settings import Settings, current_settings
 from zocelery.watch import Keeper
 
@@ -132,9 +132,7 @@ class TopologyStep(bootsteps.StartStopStep):
         settings = current_settings()
         if settings.broker.declare:
             with worker.app.connection_for_write() as connection:
-                connection.ensure_connection(
-                    max_retries=None, interval_start=0, interval_step=0.2, interval_max=1
-                )
+                connection.ensure_connection(None, None, 0, 0.2, 1.0)
                 apply_topology(connection, settings)
 
 
@@ -184,6 +182,15 @@ class JanitorStep(_ThreadStep):
 def _set_up_logging(loglevel: int | str = "INFO", **_: Any) -> None:
     level = logging.getLevelName(loglevel) if isinstance(loglevel, int) else loglevel
     set_up_logging(level or "INFO")
+
+
+@signals.celeryd_after_setup.connect
+def _warm_up(instance: Any, **_: Any) -> None:
+    """Compile and load what the tasks of this worker need, before it forks."""
+    consumed = instance.app.amqp.queues.consume_from
+    for spec in load_tasks().values():
+        if spec.warm_up is not None and spec.queue in consumed:
+            spec.warm_up()
 
 
 @signals.worker_ready.connect

@@ -38,9 +38,15 @@ def start_unit(run: str, index: int) -> str:
     return _derive(run, "start", str(index))
 
 
-def child_unit(parent: str, channel: str, node: str, item: str | None) -> str:
-    """Return the id of the unit of `node` that `parent` feeds."""
-    return _derive(parent, channel, node, item or "")
+def child_unit(
+    parent: str, channel: str, node: str, item: str | None, copy: int = 0
+) -> str:
+    """Return the id of the unit of `node` that `parent` feeds.
+
+    `copy` tells apart the messages of a channel that feeds one node several times.
+    """
+    again = (str(copy),) if copy else ()
+    return _derive(parent, channel, node, item or "", *again)
 
 
 def stream_id(unit: str, channel: str) -> str:

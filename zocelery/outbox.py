@@ -79,8 +79,8 @@ class Outbox:
         items = [str(emission.item) for emission in emissions]
         self._context.store.add_items(self._context.run, stream, items)
         self._await_item_gathers(fan, stream, items)
-        for target in edge.targets:
-            self._send_members_to(target, fan, stream, emissions)
+        for target, copy in edge.copies():
+            self._send_members_to(target, copy, fan, stream, emissions)
 
     def answer(self, payload: Any) -> None:
         """Send what the unit answered on its default output."""
@@ -150,18 +150,18 @@ class Outbox:
     def _send_once(self, edge: Edge, payload: Any) -> None:
         context, place = self._context, self._unit.place
         self.spoken.add(edge.channel)
-        for target in edge.targets:
+        for target, copy in edge.copies():
             if context.plan.is_gather(target):
                 self._leave(target, ok=True, value=payload)
             elif context.plan.spec(target) is None:
                 send_to_foreign_queue(context, target, payload)
             else:
-                unit = self._child(edge.channel, target, None)
+                unit = self._child(edge.channel, target, None, copy)
                 context.store.open_units(context.run, target, [unit])
                 context.canvas.node(target, unit, payload, place).apply_async()
 
-    def _child(self, channel: str, node: str, item: str | None) -> str:
-        return identity.child_unit(self._unit.id, channel, node, item)
+    def _child(self, channel: str, node: str, item: str | None, copy: int = 0) -> str:
+        return identity.child_unit(self._unit.id, channel, node, item, copy)
 
     def _leave(self, gather: str, **envelope: Any) -> None:
         place = self._unit.place
@@ -201,7 +201,12 @@ class Outbox:
                 await_gather(context, gather, Place(stream, item, depth))
 
     def _send_members_to(
-        self, target: str, fan: Fan, stream: str, emissions: Sequence[Emission]
+        self,
+        target: str,
+        copy: int,
+        fan: Fan,
+        stream: str,
+        emissions: Sequence[Emission],
     ) -> None:
         context = self._context
         if context.plan.is_gather(target):
@@ -211,7 +216,7 @@ class Outbox:
             for emission in emissions:
                 send_to_foreign_queue(context, target, emission.payload)
             return
-        units = [self._child(fan.channel, target, e.item) for e in emissions]
+        units = [self._child(fan.channel, target, e.item, copy) for e in emissions]
         context.store.open_units(context.run, target, units)
         depth = self._unit.place.depth + 1
         with context.app.producer_pool.acquire(block=True) as producer:

@@ -41,9 +41,9 @@ def own_parts(plan: Plan, unit: str, node: str, gather: str) -> Iterator[str]:
 
 def passed_on_parts(plan: Plan, unit: str, edge: Edge, gather: str) -> Iterator[str]:
     """Yield the parts that the nodes fed by a once channel of the unit owe."""
-    for target in edge.targets:
+    for target, copy in edge.copies():
         if plan.parts(target, gather) and not plan.is_gather(target):
-            child = identity.child_unit(unit, edge.channel, target, None)
+            child = identity.child_unit(unit, edge.channel, target, None, copy)
             yield from owed_parts(plan, child, target, gather)
 
 

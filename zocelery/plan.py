@@ -8,6 +8,7 @@ stays silent, a node that failed) are owed all the same, so that the size of eac
 is known from the recipe alone and never counted at run time.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,13 @@ class Edge:
     channel: str
     kind: ChannelKind
     targets: tuple[str, ...]
+
+    def copies(self) -> Iterator[tuple[str, int]]:
+        """Yield the targets, each with how often it has come before."""
+        before: Counter[str] = Counter()
+        for target in self.targets:
+            yield target, before[target]
+            before[target] += 1
 
 
 class Plan:

@@ -60,6 +60,7 @@ def recipe_task(
     aliases: tuple[str, ...] = (),
     check: Callable[[Mapping[str, Any]], None] | None = None,
     picture: Callable[[Any], str] | None = None,
+    warm_up: Callable[[], None] | None = None,
 ) -> Callable[[TaskFunction], TaskFunction]:
     """Make a function of a `Step` a task that recipes can name.
 
@@ -74,6 +75,7 @@ def recipe_task(
         aliases: Zocalo's queue and service names for it.
         check: looks at a node's parameters before a run starts; raises a UserError.
         picture: draws an answer as text for a terminal.
+        warm_up: called once in each worker of the queue before it forks.
 
     Returns:
         A decorator that leaves the function as it is, to be called in tests.
@@ -91,6 +93,7 @@ def recipe_task(
             parameters=parameters,
             check=check,
             picture=picture,
+            warm_up=warm_up,
             summary=summary,
             aliases=aliases,
         )

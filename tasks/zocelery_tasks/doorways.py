@@ -54,9 +54,18 @@ def file_watcher(step: Step, state: Mapping[str, Any]) -> Iterator[Burst]:
     return watch_files(step, state)
 
 
+def _warm_up_spot_finding() -> None:
+    """Compile the kernels, or load them from Numba's cache."""
+    from zocelery_tasks import per_image_analysis as _imported  # noqa: F401
+    from zocelery_tasks.spot_finding import warm_up
+
+    warm_up()
+
+
 @recipe_task(
     "per_image_analysis",
     queue="images",
+    warm_up=_warm_up_spot_finding,
     once=("reflections",),
     parameters=PerImageAnalysisParameters,
     aliases=("Per-Image-Analysis",),

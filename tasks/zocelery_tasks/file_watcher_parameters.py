@@ -155,7 +155,6 @@ class ImageSource(BaseModel):
         _check_range("images", first, last)
         return cls(file=template, is_hdf5=False, first=first, last=last)
 
-
     @property
     def first_path(self) -> Path:
         """The first file of the images."""

@@ -6,16 +6,18 @@ Grids are drawn as the microscope shows them: (0, 0) at the top left, x to the r
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
 from zocelery.errors import InputFileError
+from zocelery_tasks.kernels.grid import GridGeometry, Orientation, reshape_grid
 
 if TYPE_CHECKING:  # slow to import, and drawing is rare
     from matplotlib.axes import Axes
@@ -24,7 +26,7 @@ Grid = npt.NDArray[np.float64]
 
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 
-_EMPTY, _WEAK, _STRONG = " ", "·", "░▒▓█"
+_EMPTY, _WEAK, _STRONG, _MISSING = " ", "·", "░▒▓█", "?"
 _CENTRE = "><"
 _COLOURS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
 """From weak to strong, in steps that people with any colour vision tell apart."""
@@ -53,11 +55,12 @@ def draw_text(
 ) -> Text:
     """Return a grid as lines of shaded and coloured boxes for the terminal.
 
-    Boxes below the threshold show a dot, empty ones nothing; the box in which the
-    centre lies shows `><`. Boxes are two characters wide if that fits, else one.
+    Boxes below the threshold show a dot, empty ones nothing, those of missing images a
+    question mark; the box in which the centre lies shows `><`. Boxes are two characters
+    wide if that fits, else one.
 
     Args:
-        grid: counts (>= 0), shape (ny, nx).
+        grid: counts (>= 0, NaN for missing images), shape (ny, nx).
         centre: (x, y) in boxes; the middle of the first box is at (0.5, 0.5).
         threshold: part of the largest count from which on a box is shaded.
         columns: width of the terminal.
@@ -68,14 +71,55 @@ def draw_text(
     text = Text(no_wrap=True)
     text.append(" " * margin + "┌" + _ruler(boxes, wide) + "┐\n", style="dim")
     at = None if centre is None else (math.floor(centre[1]), math.floor(centre[0]))
+    most = _largest(grid)
     for row in range(rows):
         text.append(f"{row:>{margin - 1}} │", style="dim")
         for column in range(boxes):
             marked = (row, column) == at
-            _draw_box(text, grid[row, column], grid.max(), threshold, wide, marked)
+            _draw_box(text, grid[row, column], most, threshold, wide, marked)
         text.append("│\n", style="dim")
     text.append(" " * margin + "└" + "─" * (wide * boxes) + "┘\n", style="dim")
     return text
+
+
+def draw_grid(
+    counts: Sequence[float | None],
+    steps: tuple[int, int],
+    answer: Mapping[str, Any],
+    axis: int = 1,
+) -> str:
+    """Return a grid scan with the centre that was found in it as text for the terminal.
+
+    Args:
+        counts: in the order of the scan, None for missing images.
+        steps: number of boxes along x and down.
+        answer: of X-ray centring: the first of its `results` is marked. If it has
+            `snaked` and `orientation`, the counts are put in place accordingly.
+        axis: which coordinate of the centre goes down: 1 (y), or 2 (z) in the second
+            of two grids.
+    """
+    geometry = GridGeometry(
+        steps=steps,
+        snaked=bool(answer.get("snaked", False)),
+        orientation=Orientation(answer.get("orientation", Orientation.HORIZONTAL)),
+    )
+    values = [math.nan if count is None else count for count in counts]
+    results = answer.get("results") or [{}]
+    place = results[0].get("centre_of_mass")
+    console = Console(soft_wrap=True)
+    with console.capture() as captured:
+        text = draw_text(
+            reshape_grid(values, geometry).T,
+            centre=None if place is None else (place[0], place[axis]),
+            columns=console.width,
+        )
+        console.print(text, end="")
+    return captured.get().rstrip("\n")
+
+
+def _largest(grid: Grid) -> float:
+    """Return the largest count, 0 if there is none."""
+    return float(np.max(grid, initial=0, where=~np.isnan(grid)))
 
 
 def _ruler(boxes: int, wide: int) -> str:
@@ -94,7 +138,9 @@ def _draw_box(
 ) -> None:
     is_strong = count > 0 and count >= threshold * most
     shade, style = (_WEAK if count > 0 else _EMPTY), Style()
-    if is_strong:
+    if math.isnan(count):
+        shade, style = _MISSING, Style(dim=True)
+    elif is_strong:
         span = max((1 - threshold) * most, 1e-9)
         rank = min(max((count - threshold * most) / span, 0.0), 1.0)
         shade = _STRONG[round(rank * (len(_STRONG) - 1))]
@@ -122,7 +168,7 @@ def save_picture(
 
     Args:
         path: the suffix tells the format: .png, .svg or .pdf.
-        grid: counts (>= 0), shape (ny, nx).
+        grid: counts (>= 0, NaN for missing images), shape (ny, nx).
         centre: (x, y) in boxes, to be marked by a cross.
         numbers: of the images, shape (ny, nx), written into the boxes of small grids.
         region: boxes (y, x), 0-based, to be outlined.
@@ -150,7 +196,7 @@ def save_picture(
         aspect=aspect,
         cmap="viridis",
         vmin=0,
-        vmax=max(float(grid.max()), 1.0),
+        vmax=max(_largest(grid), 1.0),
         interpolation="nearest",
     )
     figure.colorbar(image, ax=drawn, label="spots", shrink=0.9)
@@ -185,7 +231,7 @@ def _label_boxes(
     missing: Collection[int],
 ) -> None:
     """Write image numbers into the boxes, and cross out those without a count."""
-    middle = grid.max() / 2
+    middle = _largest(grid) / 2
     lost = set(missing)
     for (row, column), number in np.ndenumerate(numbers):
         if int(number) in lost:

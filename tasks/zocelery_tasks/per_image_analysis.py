@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from zocelery.errors import ImageError
 from zocelery_tasks.images.image import Image
+from zocelery_tasks.images.sensor_material import attenuation_coefficient
 from zocelery_tasks.kernels.resolution import (
+    Sensor,
     d_spacing,
-    map_to_reciprocal_space,
+    inverse_resolution,
     within_resolution,
 )
 from zocelery_tasks.kernels.statistics import SpotStatistics, spot_statistics
@@ -28,19 +30,20 @@ class ImageAnalysis:
 
     file: Path
     image_number: int
+    n_spots_found: int
+    """Of any resolution."""
     statistics: SpotStatistics
-    """Of the spots within the resolution limits."""
     spots: SpotTable = field(repr=False)
-    """All that were found, in the order of their first pixels."""
+    """Those within the resolution limits, in the order of their first pixels."""
     d: npt.NDArray[np.float64] = field(repr=False)
     """Their resolution in Å, shape (n,); infinite at the beam centre."""
 
     def counts(self) -> dict[str, int | float]:
-        """Return the number of all spots found and the nine statistics, by name."""
-        return {"n_spots_found": len(self.d), **asdict(self.statistics)}
+        """Return the number of spots found and the nine statistics, by name."""
+        return {"n_spots_found": self.n_spots_found, **asdict(self.statistics)}
 
     def spot_list(self) -> list[dict[str, Any]]:
-        """Return all spots found, for JSON.
+        """Return the spots within the resolution limits, for JSON.
 
         `x` (fast) and `y` (slow) are in pixels from the corner of the first, `bbox` is
         (x0, x1, y0, y1), its ends not included, `d` in Å, null at the beam centre.
@@ -77,27 +80,42 @@ def analyse_image(
             message names file and image number.
     """
     parameters = parameters or PerImageAnalysisParameters()
-    detector = image.detector
     spots = _find_spots(image, parameters)
-    scattering = map_to_reciprocal_space(
+    q = inverse_resolution(
         spots.x,
         spots.y,
-        pixel_to_lab=detector.pixel_to_lab,
+        image.detector.plane,
         wavelength=image.beam.wavelength,
         source_direction=image.beam.source_direction,
+        sensor=_sensor(image),
     )
-    q = np.linalg.norm(scattering, axis=-1)
     kept = within_resolution(q, parameters.d_min, parameters.d_max)
+    chosen = spots.select(kept)
     statistics = spot_statistics(
         q[kept],
-        spots.intensity[kept],
-        spots.variance[kept],
+        chosen.intensity,
+        chosen.variance,
         filter_ice=parameters.filter_ice,
         ice_rings_width=parameters.ice_rings_width,
     )
     return ImageAnalysis(
-        image.file, image.image_number, statistics, spots, d_spacing(q)
+        image.file,
+        image.image_number,
+        len(spots),
+        statistics,
+        chosen,
+        d_spacing(q[kept]),
     )
+
+
+def _sensor(image: Image) -> Sensor | None:
+    """Return what corrects for parallax, None if too little is known of the sensor."""
+    material = image.detector.sensor_material
+    thickness = image.detector.sensor_thickness
+    if not material or not thickness:
+        return None
+    attenuation = attenuation_coefficient(material, image.beam.wavelength)
+    return None if attenuation is None else Sensor(attenuation, thickness)
 
 
 class _Finders(threading.local):

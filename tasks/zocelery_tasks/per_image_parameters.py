@@ -40,7 +40,8 @@ class PerImageAnalysisParameters(BaseModel):
         validation_alias=AliasChoices("threshold_algorithm", "algorithm"),
     )
     disable_parallax_correction: bool = True
-    """Spots are where they are seen, not where the sensor's surface was hit."""
+    """Changes nothing: in DIALS it concerns masks of resolution ranges alone, and
+    spots are always corrected for parallax."""
     scan_range: tuple[int, int] | None = None
     """`n,n`: the number of the one image of the file that is analysed, from 1."""
     filter_ice: bool = True
@@ -88,13 +89,6 @@ class PerImageAnalysisParameters(BaseModel):
     def _require_one_image(cls, value: tuple[int, int] | None) -> Any:
         if value is not None and not 1 <= value[0] == value[1]:
             raise ValueError("must name one image as 'n,n', with n from 1")
-        return value
-
-    @field_validator("disable_parallax_correction")
-    @classmethod
-    def _require_no_correction(cls, value: bool) -> bool:
-        if not value:
-            raise ValueError("must be true: there is no parallax correction")
         return value
 
     @field_validator("dials_rule", mode="before")

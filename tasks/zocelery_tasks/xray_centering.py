@@ -1,6 +1,5 @@
 """X-ray centring: from spot counts per image to where the crystals are."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from zocelery_tasks.heat_map import draw_text, save_picture, table_of_counts
+from zocelery_tasks.heat_map import draw_grid, draw_text, save_picture, table_of_counts
 
 from zocelery.errors import InputFileError
 
@@ -38,6 +38,19 @@ def test_wide_grids_have_narrow_boxes() -> None:
 def test_a_blank_grid_is_blank() -> None:
     text = draw_text(np.zeros((2, 3))).plain
     assert not set(text) & set("·░▒▓█")
+
+
+def test_an_answer_is_drawn_on_the_grid_that_was_scanned() -> None:
+    counts = [0, 0, None, 0, 9, 4]
+    answer = {"results": [{"centre_of_mass": [0.5, 1.5, 0.5]}]}
+    plain = draw_grid(counts, (3, 2), answer).splitlines()
+    assert [line[3:-1] for line in plain[1:3]] == ["    ??", "><██··"]
+    snaked = draw_grid(counts, (3, 2), {**answer, "snaked": True}).splitlines()
+    assert [line[3:-1] for line in snaked[1:3]] == ["    ??", "><██  "]
+    pair = draw_grid(counts, (3, 2), answer, axis=2).splitlines()
+    assert [line[3:-1] for line in pair[1:3]] == ["><  ??", "  ██··"]
+    blank = draw_grid([0, 0], (2, 1), {"results": [{"centre_of_mass": None}]})
+    assert "><" not in blank
 
 
 def test_png_and_svg_are_written(tmp_path: Path) -> None:

@@ -192,7 +192,6 @@ def test_a_range_of_one_image_may_be_written_in_many_ways(scan_range):
         ({"scan_range": "0,0"}, "must name one image"),
         ({"scan_range": "all"}, "scan_range 'all': is not like 'n,n'"),
         ({"algorithm": "radial_profile"}, "'radial_profile'"),
-        ({"disable_parallax_correction": False}, "False: must be true"),
         ({"d_min": "low"}, "d_min 'low'"),
         ({"d_min": 5, "d_max": 4}, "d_min 5 is above d_max 4"),
         ({"d_max": -1}, "d_max -1"),

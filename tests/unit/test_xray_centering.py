@@ -2,7 +2,6 @@
 
 import errno
 import json
-import logging
 import os
 import stat
 from pathlib import Path
@@ -228,9 +227,3 @@ def test_a_report_of_a_pair_names_each_crystal_and_each_grids_gaps() -> None:
     assert "1: centre (x, y, z) = (1.500, 0.500, 0.500) in boxes" in report
     assert "grid 1: images without a count, taken for empty: 1 3 4" in report
     assert "grid 2" not in report
-
-
-def test_a_late_centre_is_logged_the_louder_the_later() -> None:
-    parameters = parse(latency_log_warning="1", latency_log_error=5)
-    levels = [parameters.latency_level(seconds) for seconds in (0.5, 1, 4.9, 5)]
-    assert levels == [logging.INFO, logging.WARNING, logging.WARNING, logging.ERROR]

@@ -207,6 +207,7 @@ def report_end(run: Run, as_json: bool) -> int:
             "state": status.state,
             "error": status.error,
             "results": answers,
+            "missing": missing_of(answers),
             "failed": failures,
             "nodes": [node.model_dump() for node in status.nodes],
         }
@@ -214,6 +215,12 @@ def report_end(run: Run, as_json: bool) -> int:
     else:
         _print_end(status, answers, failures)
     return 0 if status.state == "finished" else 1
+
+
+def missing_of(answers: Mapping[str, Any]) -> list[Any]:
+    """Return what the answers of gathers name as missing."""
+    named = (a.get("missing") for a in answers.values() if isinstance(a, dict))
+    return [item for missing in named if missing for item in missing]
 
 
 def _print_end(

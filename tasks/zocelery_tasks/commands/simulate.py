@@ -109,7 +109,8 @@ def simulate() -> None:
     """Write simulated diffraction images of lysozyme.
 
     OUT is a folder, made if need be. With --frame-rate the images are made first, then
-    appear one by one as at a beamline, in files that can be read while they grow.
+    appear one by one as at a beamline, in files that can be read while they grow:
+    `zocelery run` may be started before.
     """
 
 

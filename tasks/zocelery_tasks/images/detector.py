@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zocelery_tasks.images.dials_rule import DialsRule
+from zocelery_tasks.kernels.resolution import Plane
 
 Vector = tuple[float, float, float]
 """In the laboratory frame of imgCIF and dxtbx: the sample is the origin, z points from
@@ -88,6 +89,11 @@ class Detector:
     def min_spot_size(self) -> int:
         """The fewest pixels of a spot, as DIALS sets it for the kind of sensor."""
         return 3 if self.sensor is SensorType.PAD else 6
+
+    @property
+    def plane(self) -> Plane:
+        """Where the pixels are."""
+        return Plane(self.fast_axis, self.slow_axis, self.origin, self.pixel_size)
 
     @cached_property
     def pixel_to_lab(self) -> npt.NDArray[np.float64]:

@@ -129,7 +129,7 @@ def mini_cbf_geometry(cbf: CbfFile) -> tuple[Detector, Beam]:
     header.refuse_curved()
     (distance,) = header.positive("Detector_distance")
     (wavelength,) = header.positive("Wavelength")
-    size_x, size_y = (1000 * size for size in header.positive("Pixel_size", 2))
+    size_x, size_y = header.positive("Pixel_size", 2)
     beam_x, beam_y = header.numbers("Beam_xy", 2)
     sensor, material, thickness = header.sensor()
     if "EIGER" in header.detector_name and sensor is SensorType.UNKNOWN:
@@ -137,8 +137,8 @@ def mini_cbf_geometry(cbf: CbfFile) -> tuple[Detector, Beam]:
     detector = Detector(
         fast_axis=(1.0, 0.0, 0.0),
         slow_axis=(0.0, -1.0, 0.0),
-        origin=(-beam_x * size_x, beam_y * size_y, -1000 * distance),
-        pixel_size=(size_x, size_y),
+        origin=(-beam_x * size_x * 1000, beam_y * size_y * 1000, -distance * 1000),
+        pixel_size=(1000 * size_x, 1000 * size_y),
         shape=cbf.shape,
         trusted=TrustedRange(lowest=0, saturation=_count_cutoff(header)),
         sensor=sensor,

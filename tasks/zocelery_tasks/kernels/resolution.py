@@ -1,14 +1,32 @@
-"""From positions on a flat detector to resolution."""
+"""From positions on a flat detector to resolution.
+
+The order of operations is that of dxtbx and DIALS (`map_centroids_to_reciprocal_space`),
+because some statistics put the last spot into a shell or not by its last digit.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+Vector = tuple[float, float, float]
 Doubles = npt.NDArray[np.float64]
 
 _GRAZING = 1e-9
 """Cosine of incidence that is as good as none."""
+
+
+class Plane(NamedTuple):
+    """A detector's plane in the laboratory, whose origin is the sample."""
+
+    fast_axis: Vector
+    """Direction of growing x, of length 1."""
+    slow_axis: Vector
+    """Direction of growing y, of length 1."""
+    origin: Vector
+    """Outer corner of the first pixel, in mm."""
+    pixel_size: tuple[float, float]
+    """Along fast and slow, in mm."""
 
 
 class Sensor(NamedTuple):
@@ -20,39 +38,35 @@ class Sensor(NamedTuple):
     """In mm, > 0."""
 
 
-def map_to_reciprocal_space(
+def inverse_resolution(
     x: Doubles,
     y: Doubles,
+    plane: Plane,
     *,
-    pixel_to_lab: Doubles,
     wavelength: float,
-    source_direction: tuple[float, float, float] = (0.0, 0.0, 1.0),
+    source_direction: Vector = (0.0, 0.0, 1.0),
     sensor: Sensor | None = None,
 ) -> Doubles:
-    """Return the reciprocal-space positions s1 - s0 of pixel positions, in 1/Å.
+    """Return q = |s1 - s0| = 1/d of positions on a detector, in 1/Å.
 
-    The crystal is not turned back to zero: |s1 - s0| = 1/d does not depend on it.
+    It does not depend on how the crystal is turned.
 
     Args:
         x: positions along fast in pixels, shape (n,); the corner of the first pixel
             is 0, its centre 0.5.
         y: positions along slow.
-        pixel_to_lab: shape (3, 3); its product with (x, y, 1) is the position in mm in
-            the laboratory frame, whose origin is the sample.
+        plane: of the detector.
         wavelength: in Å.
         source_direction: from the sample towards the source, of any length.
         sensor: corrects for parallax; without it, photons are where they are seen.
-
-    Returns:
-        Shape (n, 3).
     """
-    lab = np.stack([x, y, np.ones_like(x)], axis=-1) @ pixel_to_lab.T
+    x_mm, y_mm = x * plane.pixel_size[0], y * plane.pixel_size[1]
     if sensor is not None:
-        lab = _correct_parallax(lab, pixel_to_lab, sensor)
-    to_source = np.asarray(source_direction, dtype=np.float64)
-    s0 = -to_source / np.linalg.norm(to_source)
-    scattering: Doubles = (_directions(lab) - s0) / wavelength
-    return scattering
+        x_mm, y_mm = _correct_parallax(x_mm, y_mm, plane, sensor)
+    to_source = np.array(source_direction, dtype=np.float64)
+    s0 = -to_source / np.linalg.norm(to_source) / wavelength
+    s1 = _direction(x_mm, y_mm, plane) * (1 / wavelength)
+    return _length(s1 - s0[:, None])
 
 
 def within_resolution(
@@ -81,28 +95,42 @@ def d_spacing(q: Doubles) -> Doubles:
     return d
 
 
-def _directions(lab: Doubles) -> Doubles:
-    directions: Doubles = lab / np.linalg.norm(lab, axis=-1, keepdims=True)
-    return directions
+def _direction(x_mm: Doubles, y_mm: Doubles, plane: Plane) -> Doubles:
+    """Return the directions from the sample to points of the plane, shape (3, n)."""
+    axes = zip(plane.fast_axis, plane.slow_axis, plane.origin, strict=True)
+    lab = np.stack([fast * x_mm + slow * y_mm + at for fast, slow, at in axes])
+    return lab / _length(lab)
 
 
-def _correct_parallax(lab: Doubles, pixel_to_lab: Doubles, sensor: Sensor) -> Doubles:
-    """Return where the photons seen at `lab`, shape (n, 3), met the sensor's surface.
+def _length(vectors: Doubles) -> Doubles:
+    """Return the lengths of vectors of shape (3, n)."""
+    x, y, z = vectors
+    return np.sqrt(x * x + y * y + z * z)
+
+
+def _dot(vectors: Doubles, vector: npt.ArrayLike) -> Doubles:
+    x, y, z = np.asarray(vector, dtype=np.float64)
+    along: Doubles = vectors[0] * x + vectors[1] * y + vectors[2] * z
+    return along
+
+
+def _correct_parallax(
+    x_mm: Doubles, y_mm: Doubles, plane: Plane, sensor: Sensor
+) -> tuple[Doubles, Doubles]:
+    """Return where photons that are seen at a point met the sensor's surface.
 
     A photon that comes in at an angle is absorbed further out than where it met the
-    surface: on average by the projection of its path in the sensor. So does dxtbx's
+    surface, on average by the projection of its path in the sensor. So does dxtbx's
     ParallaxCorrectedPxMmStrategy.
     """
-    normal = np.cross(pixel_to_lab[:, 0], pixel_to_lab[:, 1])
-    normal = normal / np.linalg.norm(normal)
-    if normal @ pixel_to_lab[:, 2] < 0:
+    s1 = _direction(x_mm, y_mm, plane)
+    normal = np.cross(plane.fast_axis, plane.slow_axis)
+    if normal @ np.asarray(plane.origin) < 0:
         normal = -normal
-    s1 = _directions(lab)
-    cosine = s1 @ normal
-    depth = sensor.thickness / np.maximum(cosine, _GRAZING)
-    path = 1 / sensor.attenuation - (depth + 1 / sensor.attenuation) * np.exp(
-        -sensor.attenuation * depth
+    cosine = np.maximum(_dot(s1, normal), _GRAZING)
+    mu, thickness = sensor
+    path = 1 / mu - (thickness / cosine + 1 / mu) * np.exp(-mu * thickness / cosine)
+    return (
+        x_mm - _dot(s1, plane.fast_axis) * path,
+        y_mm - _dot(s1, plane.slow_axis) * path,
     )
-    outwards = s1 - cosine[:, None] * normal
-    corrected: Doubles = lab - path[:, None] * outwards
-    return corrected
