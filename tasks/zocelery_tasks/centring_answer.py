@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from zocelery_tasks.xray_centering import centre_2d, centre_3d
 from zocelery_tasks.xray_centering_parameters import XrayCenteringParameters
 
 logger = logging.getLogger(__name__)
+Size = tuple[int, ...]
+"""Pixels (slow, fast)."""
 LEAST_FREE_BYTES = 1_000_000
 
 
@@ -31,12 +34,18 @@ class _Scan:
     counts: dict[int, float] = field(default_factory=dict)
     failed: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, member: Member) -> None:
-        """Take the count of a member, or note why it has none."""
+    def add(self, member: Member, size: Size | None = None) -> None:
+        """Take the count of a member, or note why it has none.
+
+        Images of another `size` than most are not from this scan.
+        """
         value = member.value if isinstance(member.value, Mapping) else {}
         number = value.get("file-number", member.item)
         if not str(number).isdecimal():
             self.failed.append({"image": member.item, "error": _reason(member)})
+        elif size is not None and _size_of(value) not in (None, size):
+            error = f"{value.get('file')}: has {_size_of(value)} pixels, most {size}"
+            self.failed.append({"image": int(number), "error": error})
         elif member.ok and "n_spots_total" in value:
             self.counts[int(number)] = value["n_spots_total"]
         else:
@@ -63,10 +72,11 @@ def centre_members(step: Step) -> dict[str, Any]:
     """
     parameters = XrayCenteringParameters.parse(step.parameters)
     scans = read_scans(step.parameters, step.extra)
+    size = _usual_size(step.members)
     for member in step.members:
         for scan in scans:
             if scan.source in (None, member.source):
-                scan.add(member)
+                scan.add(member, size)
     result, report = _centre(scans, parameters)
     write_results(result, report, parameters)
     _log_latency(step.members, parameters)
@@ -139,9 +149,7 @@ def _read_grid(described: Mapping[str, Any], extra: Mapping[str, Any]) -> GridIn
             return GridInfo.parse(value)
     if extra.get("gridinfo"):
         return GridInfo.parse(extra["gridinfo"])
-    raise ParameterError(
-        "X-ray centring: give the grid, -p grid=19x1, or gridinfo"
-    )
+    raise ParameterError("X-ray centring: give the grid, -p grid=19x1, or gridinfo")
 
 
 def _centre(
@@ -154,6 +162,18 @@ def _centre(
         return flat, report_2d(flat, data, scan.grid.geometry)
     solid = centre_3d([(scan.counts, scan.grid) for scan in scans], parameters)
     return solid, report_3d(solid)
+
+
+def _size_of(value: Mapping[str, Any]) -> Size | None:
+    size = value.get("image_size")
+    return tuple(size) if isinstance(size, list) else None
+
+
+def _usual_size(members: Sequence[Member]) -> Size | None:
+    """Return the size (slow, fast) that most images have, if they tell theirs."""
+    values = [m.value for m in members if isinstance(m.value, Mapping)]
+    sizes = Counter(size for value in values if (size := _size_of(value)) is not None)
+    return max(sizes, key=lambda size: (sizes[size], size)) if sizes else None
 
 
 def _reason(member: Member) -> str:

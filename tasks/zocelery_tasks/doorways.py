@@ -6,6 +6,7 @@ image never loads what that needs.
 """
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ def _check_images(parameters: Mapping[str, Any]) -> None:
         )
 
 
+def _import_watcher() -> None:
+    import_module("zocelery_tasks.file_watcher")
+
+
 @recipe_task(
     "file_watcher",
     queue="watch",
@@ -46,6 +51,7 @@ def _check_images(parameters: Mapping[str, Any]) -> None:
     parameters=FileWatcherParameters,
     aliases=("filewatcher", "DLS Filewatcher"),
     check=_check_images,
+    warm_up=_import_watcher,
 )
 def file_watcher(step: Step, state: Mapping[str, Any]) -> Iterator[Burst]:
     """Tell of each image as soon as it is written."""
@@ -56,9 +62,10 @@ def file_watcher(step: Step, state: Mapping[str, Any]) -> Iterator[Burst]:
 
 def _warm_up_spot_finding() -> None:
     """Compile the kernels, or load them from Numba's cache."""
-    from zocelery_tasks import per_image_analysis as _imported  # noqa: F401
     from zocelery_tasks.spot_finding import warm_up
 
+    import_module("zocelery_tasks.per_image_analysis")
+    import_module("zocelery_tasks.images.open")
     warm_up()
 
 
@@ -87,7 +94,8 @@ def per_image_analysis(step: Step) -> dict[str, Any]:
     passed_on = {key: told[key] for key in told if key.startswith("file")}
     if "reflections" in step.channels:
         step.send("reflections", {**passed_on, "spots": analysis.spot_list()})
-    return {**passed_on, **analysis.counts()}
+    size = list(image.pixels.shape)
+    return {**passed_on, **analysis.counts(), "image_size": size}
 
 
 def _draw_centre(answer: Any) -> str:
@@ -103,6 +111,11 @@ def _check_results(parameters: Mapping[str, Any]) -> None:
     check_parameters(parameters)
 
 
+def _import_centring() -> None:
+    """Load what centring needs: the first grid scan would wait for it."""
+    import_module("zocelery_tasks.centring_answer")
+
+
 @recipe_task(
     "xray_centering",
     kind=TaskKind.GATHER,
@@ -112,6 +125,7 @@ def _check_results(parameters: Mapping[str, Any]) -> None:
     aliases=("reduce.xray_centering", "DLS X-Ray Centering"),
     check=_check_results,
     picture=_draw_centre,
+    warm_up=_import_centring,
 )
 def xray_centering(step: Step) -> dict[str, Any]:
     """Find the centre of the crystal in one grid scan, or in two at right angles."""

@@ -13,7 +13,7 @@ from zocelery_tasks.images.module_gaps import all_usable
 from zocelery_tasks.per_image_analysis import analyse_image
 from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
 
-from zocelery.errors import ParameterError
+from zocelery.errors import ImageError, ParameterError
 
 SHAPE = (120, 160)
 CENTRES = [(20, 30), (40, 100), (70, 60), (100, 130)]
@@ -86,13 +86,32 @@ def test_counts_name_all_statistics():
     json.dumps(counts)
 
 
-def test_spots_beyond_the_limits_are_listed_but_do_not_count():
+def test_spots_beyond_the_limits_are_found_but_do_not_count():
     d = sorted(d_of(*centre) for centre in CENTRES)
     low, high = (d[0] + d[1]) / 2, (d[2] + d[3]) / 2
     analysis = analyse(small_image(), d_min=low, d_max=high)
-    assert len(analysis.spot_list()) == analysis.counts()["n_spots_found"] == 4
-    assert analysis.statistics.n_spots_total == 2
-    assert analyse(small_image(), d_max=d[0] - 0.01).statistics.n_spots_total == 0
+    assert analysis.counts()["n_spots_found"] == 4
+    assert analysis.statistics.n_spots_total == len(analysis.spot_list()) == 2
+    assert all(low < spot["d"] < high for spot in analysis.spot_list())
+    assert analyse(small_image(), d_max=d[0] - 0.01).spot_list() == []
+
+
+def test_known_sensors_are_corrected_for_parallax():
+    def last_d(**sensor):
+        return analyse(small_image(**sensor)).spot_list()[-1]["d"]
+
+    seen = last_d()
+    assert last_d(sensor_material="Si", sensor_thickness=1.0) > seen
+    for unknown in ("Xx", None):
+        assert last_d(sensor_material=unknown, sensor_thickness=1.0) == seen
+    assert last_d(sensor_material="Si") == seen
+
+
+def test_images_that_are_all_spots_are_refused_by_name():
+    pixels = np.zeros((60, 60), np.uint16)
+    pixels[:, ::2] = 3000
+    with pytest.raises(ImageError, match=r"x_1.cbf: image 1: .*pixels are strong"):
+        analyse(small_image(pixels))
 
 
 def test_ice_is_filtered_if_asked():

@@ -17,9 +17,7 @@ CATALOGUE = Catalogue(
 
 
 def plan(nodes: dict, start=("a",), **rest) -> Plan:
-    return Plan(
-        parse_recipe({"nodes": nodes, "start": list(start), **rest}), CATALOGUE
-    )
+    return Plan(parse_recipe({"nodes": nodes, "start": list(start), **rest}), CATALOGUE)
 
 
 def test_a_gather_of_a_stream_runs_once_in_the_run():

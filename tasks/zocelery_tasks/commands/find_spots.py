@@ -75,7 +75,7 @@ def find_spots(
     FILE is a CBF image (also .gz, .bz2), a NeXus (NXmx) file or an Eiger master file,
     of which all images are looked at, or those from FIRST to LAST.
 
-    Exit code 1 if an image cannot be analysed; the others are all the same.
+    Exit code 1 if an image cannot be analysed; the others are analysed all the same.
     """
     try:
         parameters = PerImageAnalysisParameters.parse(options)

@@ -14,10 +14,8 @@ from zocelery_tasks.images.hdf5_detector import DetectorEntry
 from zocelery_tasks.images.hdf5_file import Hdf5File, open_hdf5
 from zocelery_tasks.images.hdf5_node import Node
 from zocelery_tasks.images.image import Image, PixelBuffers
-from zocelery_tasks.images.units import angstrom_per
+from zocelery_tasks.images.units import KEV_ANGSTROM, angstrom_per
 
-_ELECTRONVOLT_ANGSTROM = 12398.419843320026
-"""Energy of a photon times its wavelength."""
 _MAX_KNOWN = 8
 """Masters whose geometry and mask are remembered."""
 
@@ -130,7 +128,7 @@ def _wavelengths(entry: Node, instrument: Node) -> list[float]:
         energy = instrument.number("detector/detectorSpecific/photon_energy")
         if not energy:
             raise ImageError(f"{instrument} lacks incident_wavelength")
-        wavelengths = np.array([_ELECTRONVOLT_ANGSTROM / energy])
+        wavelengths = np.array([1000 * KEV_ANGSTROM / energy])
     if wavelengths.min() <= 0:
         raise ImageError(f"{instrument}: wavelength is {wavelengths.min():g}")
     return [float(wavelength) for wavelength in wavelengths]

@@ -5,8 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-_KEV_ANGSTROM = 12.398419843
-"""Energy of a photon times its wavelength."""
+from zocelery_tasks.images.units import KEV_ANGSTROM
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def attenuation_coefficient(material: str, wavelength: float) -> float | None:
         return None
     numbers = np.array(known.table.split(), dtype=np.float64)
     energies, coefficients = numbers.reshape(-1, 2).T
-    energy = _KEV_ANGSTROM / wavelength
+    energy = KEV_ANGSTROM / wavelength
     if not energies[0] <= energy <= energies[-1]:
         return None
     logarithm = np.interp(np.log(energy), np.log(energies), np.log(coefficients))

@@ -1,5 +1,8 @@
 """The units that detector files use."""
 
+KEV_ANGSTROM = 12.398419843320026
+"""Energy of a photon times its wavelength."""
+
 _MM = {
     "m": 1e3,
     "metre": 1e3,

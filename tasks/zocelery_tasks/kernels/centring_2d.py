@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from zocelery_tasks.kernels.grid import GridGeometry, reshape_grid
+from zocelery_tasks.kernels.regions import connected_regions
 
 REGION_THRESHOLD = 0.5
 """Boxes with at least this part of the largest count may belong to the crystal."""
@@ -56,11 +56,10 @@ def find_centre_2d(data: npt.ArrayLike, geometry: GridGeometry) -> Centre2D | No
     if not grid.any():
         return None
     strong = keep_strong(grid)
-    labels, _ = ndimage.label(strong > 0, structure=np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel())
-    inside = labels == 1 + int(np.argmax(sizes[1:]))
-    rows, columns = np.nonzero(inside)
-    counts = strong[inside]
+    places = np.argwhere(strong)
+    region = places[max(connected_regions(places), key=len)]
+    rows, columns = region.T
+    counts = strong[rows, columns]
     peak = int(np.argmax(counts))
     return Centre2D(
         best_image=int(np.argmax(np.asarray(data))) + 1,

@@ -1,17 +1,14 @@
 """Find crystals in two perpendicular grids of spot counts."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+
+from zocelery_tasks.kernels.regions import connected_regions
 
 Floats = npt.NDArray[np.float64]
 Place = tuple[int, int, int]
-
-_TOUCHING = np.ones((3, 3, 3))
-"""Voxels that share a face, an edge or a corner belong together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,40 +41,21 @@ def _voxels(xy: npt.ArrayLike, xz: npt.ArrayLike, least: float) -> Floats:
     return first[:, :, None] * second[:, None, :]
 
 
-def _parts(
-    values: Floats, offset: tuple[int, ...]
-) -> Iterator[tuple[Floats, tuple[int, ...]]]:
-    """Yield each connected part of the positive values, cut out, and its place."""
-    labels, _ = ndimage.label(values > 0, structure=_TOUCHING)
-    for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        corner = tuple(
-            start + side.start for start, side in zip(offset, box, strict=True)
-        )
-        yield np.where(labels[box] == label, values[box], 0.0), corner
-
-
-def _centre(part: Floats, corner: tuple[int, ...]) -> Centre3D:
-    """Describe one part whose voxel [0, 0, 0] is the voxel `corner` of the whole."""
-    total = part.sum()
-    inside = np.nonzero(part)
-    weights = part[inside]
-    x, y, z = (
-        float((places * weights).sum() / total) + start + 0.5
-        for places, start in zip(inside, corner, strict=True)
-    )
-    peak = int(np.argmax(weights))
+def _centre(places: npt.NDArray[np.intp], values: Floats) -> Centre3D:
+    total = values.sum()
+    x, y, z = (float((side * values).sum() / total) + 0.5 for side in places.T)
     return Centre3D(
         centre=(x, y, z),
-        max_voxel=_place([places[peak] for places in inside], corner),
-        max_count=float(part.max()),
-        n_voxels=len(weights),
+        max_voxel=_place(places[np.argmax(values)]),
+        max_count=float(values.max()),
+        n_voxels=len(values),
         total_count=float(total),
-        bounding_box=(_place((0, 0, 0), corner), _place(part.shape, corner)),
+        bounding_box=(_place(places.min(axis=0)), _place(places.max(axis=0) + 1)),
     )
 
 
-def _place(place: tuple[int, ...] | list[int], corner: tuple[int, ...]) -> Place:
-    x, y, z = (int(i) + start for i, start in zip(place, corner, strict=True))
+def _place(numbers: npt.NDArray[np.intp]) -> Place:
+    x, y, z = numbers.tolist()
     return x, y, z
 
 
@@ -107,18 +85,11 @@ def find_centres_3d(
         ValueError: if the grids do not fit together.
     """
     voxels = _voxels(xy, xz, threshold_absolute)
-    origin = (0, 0, 0)
-    regions = _parts(voxels, origin) if each_region else iter([(voxels, origin)])
-    centres = [
-        _centre(part, corner)
-        for region, place in regions
-        for part, corner in _parts(_keep_strong(region, threshold), place)
-    ]
+    places, values = np.argwhere(voxels), voxels[voxels.nonzero()]
+    whole = [np.arange(len(places))] if len(places) else []
+    centres = []
+    for region in connected_regions(places) if each_region else whole:
+        strong = region[values[region] >= threshold * values[region].max()]
+        for part in connected_regions(places[strong]):
+            centres.append(_centre(places[strong[part]], values[strong[part]]))
     return sorted(centres, key=lambda centre: -centre.total_count)
-
-
-def _keep_strong(region: Floats, threshold: float) -> Floats:
-    """Return `region` with what is weaker than a part of its largest replaced by 0."""
-    if not region.size:
-        return region
-    return np.where(region >= threshold * region.max(), region, 0.0)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zocelery_tasks.kernels.mask_runs import REACH, MaskRuns
+from zocelery_tasks.kernels.mask_runs import MaskRuns
 from zocelery_tasks.kernels.screen import (
     HALF,
     Screen,
@@ -30,8 +30,6 @@ from zocelery_tasks.kernels.signal_tiles import (
     TileMemory,
     list_strong,
     mark_signal,
-    shrink,
-    test_windows,
 )
 from zocelery_tasks.kernels.threshold import Threshold
 
@@ -90,9 +88,7 @@ def find_tiles(
             _screen_wide(pixels, runs, limits, screen, tops, band, in_wide)
             n_kept = _shrink(pixels, usable, runs, limits, threshold, screen, band)
         if n_kept:
-            n_more, more = _cut_tiles(
-                pixels, usable, runs, limits, threshold, screen, memory, band, n_tiles
-            )
+            n_more, more = _cut_tiles(screen, runs, band, memory.tiles[n_tiles:])
             n_tiles, area = n_tiles + n_more, area + more
             if n_tiles > memory.tiles.shape[0] - n or area > pixels.size // _TILE_SHARE:
                 return -1
@@ -177,68 +173,24 @@ def _shrink(
 
 @njit(cache=True, nogil=True)
 def _cut_tiles(
-    pixels: Pixels,
-    usable: Mask,
-    runs: MaskRuns,
-    limits: Pixels,
-    threshold: Threshold,
-    screen: Screen,
-    memory: TileMemory,
-    band: int,
-    n_tiles: int,
+    screen: Screen, runs: MaskRuns, band: int, tiles: Indices
 ) -> tuple[int, int]:
-    """Test what was kept of a lattice row exactly and make tiles of what remains.
+    """Make tiles of what was kept of a lattice row.
 
     Returns:
-        How many tiles were added behind the `n_tiles` there are, and their area.
+        How many tiles were made, and their area.
     """
-    kept, n = screen.kept, pixels.shape[1]
-    left, right = next_span(kept, 0, _GAP)
+    n = screen.narrow.shape[1] - 2 * HALF
+    first, last, lattice = runs.first[band], runs.last[band], runs.lattice[band]
+    count, area = 0, 0
+    left, right = next_span(screen.kept, 0, _GAP)
     while left < n:
-        _test_span(
-            pixels,
-            usable,
-            limits,
-            threshold,
-            memory,
-            kept,
-            runs.lattice[band],
-            left,
-            right,
-        )
-        left, right = next_span(kept, right, _GAP)
-    n_more, area = 0, 0
-    first, last = runs.first[band], runs.last[band]
-    left, right = next_span(kept, 0, _GAP)
-    while left < n:
-        tile = memory.tiles[n_tiles + n_more]
-        tile[0], tile[1], tile[2], tile[3] = first, last, left, right
-        n_more += 1
+        tile = tiles[count]
+        tile[0], tile[1], tile[2], tile[3], tile[4] = first, last, left, right, lattice
+        count += 1
         area += (last + 1 - first) * (right - left)
-        left, right = next_span(kept, right, _GAP)
-    return n_more, area
-
-
-@njit(cache=True, nogil=True)
-def _test_span(
-    pixels: Pixels,
-    usable: Mask,
-    limits: Pixels,
-    threshold: Threshold,
-    memory: TileMemory,
-    kept: Bytes,
-    j: int,
-    left: int,
-    right: int,
-) -> None:
-    """Clear `kept` of row j, from column `left` to `right`, where it fails exactly."""
-    begin, end = max(left - REACH, 0), min(right + REACH, pixels.shape[1])
-    row = (j, j, begin, end)
-    test_windows(pixels, usable, limits, threshold, memory, row)
-    window = memory.windows[0, : end - begin]
-    shrink(window)
-    for i in range(left, right):
-        kept[i] &= window[i - begin]
+        left, right = next_span(screen.kept, right, _GAP)
+    return count, area
 
 
 @njit(cache=True, nogil=True)
@@ -265,15 +217,14 @@ def search_tiles(
     Returns:
         How many strong pixels there are.
     """
-    tiles, n_found = memory.tiles[:n_tiles], 0
-    for t in tiles:
-        tile = (t[0], t[1], t[2], t[3])
-        mark_signal(pixels, usable, limits, threshold, memory, tile)
-    for t in tiles:
-        tile = (t[0], t[1], t[2], t[3])
-        n_found += list_strong(
-            pixels, usable, limits, threshold, memory, tile, found[n_found:]
-        )
-    for t in tiles:
-        memory.signal[t[0] : t[1] + 1, t[2] : t[3]] = False
+    n_found = 0
+    for k in range(n_tiles):
+        mark_signal(pixels, usable, limits, threshold, memory, memory.tiles[k])
+    for k in range(n_tiles):
+        room = found[n_found:]
+        tile = memory.tiles[k]
+        n_found += list_strong(pixels, usable, limits, threshold, memory, tile, room)
+    for k in range(n_tiles):
+        tile = memory.tiles[k]
+        memory.signal[tile[0] : tile[1] + 1, tile[2] : tile[3]] = False
     return n_found

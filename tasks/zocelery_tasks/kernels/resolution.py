@@ -1,7 +1,7 @@
 """From positions on a flat detector to resolution.
 
-The order of operations is that of dxtbx and DIALS (`map_centroids_to_reciprocal_space`),
-because some statistics put the last spot into a shell or not by its last digit.
+The order of operations is that of DIALS (`map_centroids_to_reciprocal_space`), because
+some statistics put the last spot into a shell, or not, by its last digit.
 """
 
 from typing import NamedTuple
@@ -105,7 +105,8 @@ def _direction(x_mm: Doubles, y_mm: Doubles, plane: Plane) -> Doubles:
 def _length(vectors: Doubles) -> Doubles:
     """Return the lengths of vectors of shape (3, n)."""
     x, y, z = vectors
-    return np.sqrt(x * x + y * y + z * z)
+    length: Doubles = np.sqrt(x * x + y * y + z * z)
+    return length
 
 
 def _dot(vectors: Doubles, vector: npt.ArrayLike) -> Doubles:
