@@ -5,9 +5,9 @@
     run = zocelery.submit("grid-scan", {"images": "/data/x.nxs", "grid": "20x15"})
     print(run.result())
 
-The floors, highest first: command line and embedded mode · submission · the Celery app ·
-task base, watches, janitor · outbox · run context · registry of tasks · canvas · stores ·
-plan · recipes · errors. Imports go down only.
+The floors, highest first: command line and embedded mode · submission · the Celery
+app · task base, watches, janitor · outbox · run context · registry of tasks · canvas ·
+stores · plan · recipes · errors. Imports go down only.
 """
 
 from importlib import import_module

@@ -72,8 +72,8 @@ class Node(Frozen):
     extra: Mapping[str, Any] = Field(default_factory=dict)
     """Keys that zocelery does not know, kept as they came (`gridinfo`, `comment`)."""
     spelling: Mapping[str, Any] = Field(default_factory=dict, repr=False)
-    """Keys as the document wrote them where there are several ways (`[2]` and `2`); only
-    `dump_recipe` reads it, so that a recipe comes out as it went in."""
+    """Keys as the document wrote them where there are several ways (`[2]` and `2`).
+    Only `dump_recipe` reads it, so that a recipe comes out as it went in."""
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from zocelery import identity
 from zocelery.canvas import Place
 from zocelery.context import RunContext, get_context
 from zocelery.deployment import Deployment
-from zocelery.errors import PermanentError
+from zocelery.errors import PermanentError, UserError
 from zocelery.execution import end_unit, make_step, start_try
 from zocelery.logs import log_context
 from zocelery.messages import Burst, Emission
@@ -126,7 +126,7 @@ class Watch:
         start_try(context, unit, spec, number)
         try:
             ended = self._follow()
-        except PermanentError as error:
+        except (PermanentError, UserError) as error:
             self._give_up(error, number)
         except Exception as error:
             if number < MOST_TRIES:

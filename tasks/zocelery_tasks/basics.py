@@ -11,7 +11,6 @@ from zocelery.errors import PermanentError, TemporaryError
 from zocelery.messages import Emission, Step
 from zocelery.task import recipe_task
 
-
 SPLIT_BURST = 200
 """Members that `split` publishes at once."""
 

@@ -51,6 +51,16 @@ class _Scan:
         else:
             self.failed.append({"image": int(number), "error": _reason(member)})
 
+    def describe(self) -> dict[str, Any]:
+        """Return what the answer says of this scan."""
+        return {
+            "failed": self.failed,
+            "counts": self.data,
+            "grid": [self.grid.steps_x, self.grid.steps_y],
+            "snaked": self.grid.snaked,
+            "orientation": self.grid.orientation.value,
+        }
+
     @property
     def data(self) -> list[float | None]:
         """The counts in the order of the scan; None where there is none."""
@@ -64,7 +74,7 @@ def centre_members(step: Step) -> dict[str, Any]:
     Returns:
         Zocalo's message with `results`, `status`, `type`, `missing` and `unexpected`,
         and beside it `failed` (image and error), `counts` in the order of the scan and
-        `grid` (steps x, y), for 3-D as lists of two.
+        `grid` (steps x, y), `snaked`, `orientation`; for 3-D as lists of two.
 
     Raises:
         ParameterError: no grid is given, or one that cannot be.
@@ -80,14 +90,11 @@ def centre_members(step: Step) -> dict[str, Any]:
     result, report = _centre(scans, parameters)
     write_results(result, report, parameters)
     _log_latency(step.members, parameters)
-    shown = [
-        {"failed": s.failed, "counts": s.data, "grid": [s.grid.steps_x, s.grid.steps_y]}
-        for s in scans
-    ]
+    shown = [scan.describe() for scan in scans]
     if len(shown) == 1:
         return {**success_message(result), **shown[0]}
-    keys = ("failed", "counts", "grid")
-    return {**success_message(result), **{k: [s[k] for s in shown] for k in keys}}
+    beside = {key: [scan[key] for scan in shown] for key in shown[0]}
+    return {**success_message(result), **beside}
 
 
 def read_scans(
@@ -128,12 +135,13 @@ def draw_answer(answer: Mapping[str, Any]) -> str:
     """Return an answer of `centre_members` as text: heat map, centre, gaps."""
     from zocelery_tasks.heat_map import draw_grid
 
-    grids, counts = answer["grid"], answer["counts"]
-    if answer["type"] == "2d":
-        grids, counts = [grids], [counts]
+    keys = ("grid", "counts", "snaked", "orientation")
+    one = answer["type"] == "2d"
+    scans = zip(*([answer[key]] if one else answer[key] for key in keys), strict=True)
     lines = []
-    for (nx, ny), data in zip(grids, counts, strict=True):
-        lines.append(draw_grid(data, (nx, ny), answer))
+    for axis, ((nx, ny), counts, snaked, orientation) in enumerate(scans, start=1):
+        order = {"snaked": snaked, "orientation": orientation}
+        lines.append(draw_grid(counts, (nx, ny), {**answer, **order}, axis=axis))
     lines += [_describe(result) for result in answer["results"]]
     if not answer["results"]:
         lines.append("nothing diffracts")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zocelery_tasks.simulation.scans import simulate_grid
 
 from zocelery.submission import submit
+from zocelery_tasks.simulation.scans import simulate_grid
 
 STEPS = (6, 4)
 WAIT = 100

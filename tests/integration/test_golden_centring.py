@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+
 from zocelery_tasks.commands.centre import centre
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "xrc.json"

@@ -4,12 +4,12 @@ import json
 from functools import cache
 
 import pytest
+
+from tests.shared_data import SHARED
 from zocelery_tasks.images.image import PixelBuffers
 from zocelery_tasks.images.open import count_images, open_image
 from zocelery_tasks.per_image_analysis import analyse_image
 from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
-
-from tests.shared_data import SHARED
 
 pytestmark = pytest.mark.skipif(
     not SHARED.is_dir(), reason="needs the real images beside the checkout"

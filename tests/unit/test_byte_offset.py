@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from zocelery_tasks.kernels.byte_offset import decode_byte_offset
 
 from tests.unit.small_images import encode_byte_offset
+from zocelery_tasks.kernels.byte_offset import decode_byte_offset
 
 EXTREMES = [0, -1, -2, 127, 128, -128, 32767, -32768, 40000, 2**31 - 1, -(2**31), 5]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from zocelery_tasks.commands.centre import centre
 
 from zocelery.errors import InputFileError, UserError
+from zocelery_tasks.commands.centre import centre
 
 CASES = json.loads((Path(__file__).parent / "data" / "centring.json").read_text())
 LINE = {"data": [0, 8, 5, 0], "steps": [4, 1], "sample_id": 7}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from zocelery_tasks.kernels.centring_2d import find_centre_2d
 from zocelery_tasks.kernels.grid import GridGeometry, Orientation
 from zocelery_tasks.kernels.multipin import Pin

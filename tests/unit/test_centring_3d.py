@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from zocelery_tasks.kernels.centring_3d import find_centres_3d
 from zocelery_tasks.kernels.multipin import Pin, well_limits
 from zocelery_tasks.xray_centering import centre_counts_3d

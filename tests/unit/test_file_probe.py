@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from zocelery_tasks import probe_client
 from zocelery_tasks.file_probe import FileLooker, Probe
 from zocelery_tasks.hdf5_probe import Hdf5Looker

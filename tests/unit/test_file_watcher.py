@@ -11,12 +11,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from zocelery_tasks import file_watcher
-from zocelery_tasks.file_watcher import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, watch_files
-from zocelery_tasks.probe_client import ProbeClient
 
 from zocelery.errors import ParameterError
 from zocelery.messages import Burst, Emission, Step
+from zocelery_tasks import file_watcher
+from zocelery_tasks.file_watcher import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, watch_files
+from zocelery_tasks.probe_client import ProbeClient
 
 ENDS = {"any", "timeout", "finally", "error"}
 

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+
+from zocelery.errors import ParameterError
 from zocelery_tasks.file_watcher_parameters import FileWatcherParameters, as_template
 from zocelery_tasks.watch_targets import (
     Hdf5Target,
@@ -10,8 +12,6 @@ from zocelery_tasks.watch_targets import (
     PatternTarget,
     choose_target,
 )
-
-from zocelery.errors import ParameterError
 
 
 def target(**parameters: Any) -> object:

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from zocelery_tasks.commands.find_spots import find_spots
 
 from tests.unit.small_images import mini_header, write_cbf, write_nxmx
 from zocelery.errors import InputFileError
+from zocelery_tasks.commands.find_spots import find_spots
 
 STATISTICS = [
     "n_spots_4A",

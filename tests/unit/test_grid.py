@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from zocelery_tasks.grid_info import GridInfo
-from zocelery_tasks.kernels.grid import GridGeometry, Orientation, reshape_grid
 
 from zocelery.errors import ParameterError
+from zocelery_tasks.grid_info import GridInfo
+from zocelery_tasks.kernels.grid import GridGeometry, Orientation, reshape_grid
 
 # a grid of 4 x 3 boxes, numbered along its rows, as [x][y]
 NUMBERED = [[1, 5, 9], [2, 6, 10], [3, 7, 11], [4, 8, 12]]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from zocelery_tasks.heat_map import draw_grid, draw_text, save_picture, table_of_counts
 
 from zocelery.errors import InputFileError
+from zocelery_tasks.heat_map import draw_grid, draw_text, save_picture, table_of_counts
 
 GRID = np.array([[0.0, 1, 2], [0, 10, 100]])
 

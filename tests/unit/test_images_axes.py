@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from zocelery_tasks.images.axes import Axis, move, scale, turn
 
 QUARTER_ABOUT_Z = Axis((0, 0, 2), is_rotation=True, setting=90)

@@ -5,11 +5,11 @@ import gzip
 
 import numpy as np
 import pytest
-from zocelery_tasks.images.cbf import read_cbf
-from zocelery_tasks.images.image import PixelBuffers
 
 from tests.unit.small_images import cbf_bytes, mini_header, write_cbf
 from zocelery.errors import ImageError
+from zocelery_tasks.images.cbf import read_cbf
+from zocelery_tasks.images.image import PixelBuffers
 
 PIXELS = np.array([[0, 1, -1, -2], [70000, 4, 300, 6], [7, 8, 9, 2**31 - 1]])
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from zocelery_tasks.images.detector import (
     Beam,
     Detector,

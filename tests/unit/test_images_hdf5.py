@@ -8,12 +8,12 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from zocelery_tasks.images.hdf5_file import open_hdf5
-from zocelery_tasks.images.image import PixelBuffers
-from zocelery_tasks.images.open import count_images, open_image
 
 from tests.unit.small_images import write_data, write_eiger, write_nxmx
 from zocelery.errors import ImageError
+from zocelery_tasks.images.hdf5_file import open_hdf5
+from zocelery_tasks.images.image import PixelBuffers
+from zocelery_tasks.images.open import count_images, open_image
 
 PIXELS = np.arange(60, dtype=np.uint16).reshape(5, 3, 4)
 

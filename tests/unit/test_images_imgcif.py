@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from zocelery_tasks.images.cbf import read_cbf
-from zocelery_tasks.images.detector import SensorType
-from zocelery_tasks.images.imgcif import has_imgcif_tables, imgcif_geometry
 
 from tests.unit.small_images import mini_header, write_cbf
 from zocelery.errors import ImageError
+from zocelery_tasks.images.cbf import read_cbf
+from zocelery_tasks.images.detector import SensorType
+from zocelery_tasks.images.imgcif import has_imgcif_tables, imgcif_geometry
 
 TABLES = """
 _diffrn.id DS1

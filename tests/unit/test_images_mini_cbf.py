@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from zocelery_tasks.images.cbf import read_cbf
-from zocelery_tasks.images.detector import SensorType
-from zocelery_tasks.images.mini_cbf import mini_cbf_geometry
 
 from tests.unit.small_images import mini_header, write_cbf
 from zocelery.errors import ImageError
+from zocelery_tasks.images.cbf import read_cbf
+from zocelery_tasks.images.detector import SensorType
+from zocelery_tasks.images.mini_cbf import mini_cbf_geometry
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import math
 import h5py
 import numpy as np
 import pytest
-from zocelery_tasks.images.detector import DialsRule, SensorType
-from zocelery_tasks.images.open import open_image
 
 from tests.unit.small_images import add_axis, add_module, nexus_group, write_nxmx
 from zocelery.errors import ImageError
+from zocelery_tasks.images.detector import DialsRule, SensorType
+from zocelery_tasks.images.open import open_image
 
 DETECTOR = "entry/instrument/detector"
 PIXELS = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)

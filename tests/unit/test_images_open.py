@@ -4,11 +4,11 @@ import os
 
 import numpy as np
 import pytest
-from zocelery_tasks.images import files
-from zocelery_tasks.images.open import count_images, is_hdf5, open_image
 
 from tests.unit.small_images import cbf_bytes, mini_header, write_cbf, write_nxmx
 from zocelery.errors import ImageError, TemporaryError
+from zocelery_tasks.images import files
+from zocelery_tasks.images.open import count_images, is_hdf5, open_image
 
 PIXELS = np.arange(12).reshape(3, 4)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from zocelery.errors import ImageError, ParameterError
 from zocelery_tasks.images.detector import Beam, Detector, SensorType, TrustedRange
 from zocelery_tasks.images.dials_rule import DialsRule
 from zocelery_tasks.images.image import Image
 from zocelery_tasks.images.module_gaps import all_usable
 from zocelery_tasks.per_image_analysis import analyse_image
 from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
-
-from zocelery.errors import ImageError, ParameterError
 
 SHAPE = (120, 160)
 CENTRES = [(20, 30), (40, 100), (70, 60), (100, 130)]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+
 from zocelery_tasks.kernels.regions import connected_regions
 
 

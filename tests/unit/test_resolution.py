@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from zocelery_tasks.images.sensor_material import attenuation_coefficient
 from zocelery_tasks.kernels.resolution import (
     Plane,

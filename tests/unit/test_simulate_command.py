@@ -6,9 +6,9 @@ import shlex
 import click
 import pytest
 from click.testing import CliRunner
-from zocelery_tasks.commands.simulate import simulate
 
 from zocelery.errors import InputFileError, ParameterError
+from zocelery_tasks.commands.simulate import simulate
 
 SMALL = ("--detector", "test_128k", "--d-min", "3")
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+
+from zocelery.errors import ParameterError
 from zocelery_tasks.simulation.crystal import (
     Crystal,
     indices_within,
@@ -12,8 +14,6 @@ from zocelery_tasks.simulation.detector import find_detector
 from zocelery_tasks.simulation.diffraction import disturb, predict
 from zocelery_tasks.simulation.gaussian import erf, gaussian_integral, inverse_erf
 from zocelery_tasks.simulation.geometry import Geometry
-
-from zocelery.errors import ParameterError
 
 CRYSTAL = Crystal(random_orientation(np.random.default_rng(5)), seed=5)
 GEOMETRY = Geometry(find_detector("eiger2_1m"), distance_mm=65.0, wavelength=0.9795)

@@ -11,12 +11,12 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from zocelery_tasks.simulation.bslz4 import ChunkCompressor
-from zocelery_tasks.simulation.cbf_writer import compress_byte_offset
-from zocelery_tasks.simulation.scans import simulate_grid, simulate_rotation
 
 from tests.unit.small_images import encode_byte_offset
 from zocelery.errors import InputFileError, ParameterError
+from zocelery_tasks.simulation.bslz4 import ChunkCompressor
+from zocelery_tasks.simulation.cbf_writer import compress_byte_offset
+from zocelery_tasks.simulation.scans import simulate_grid, simulate_rotation
 
 SMALL = {"detector": "test_128k", "d_min": 3.0, "seed": 3}
 

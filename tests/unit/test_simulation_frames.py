@@ -4,13 +4,13 @@ import zlib
 
 import numpy as np
 import pytest
+
+from zocelery.errors import ParameterError
 from zocelery_tasks.simulation.detector import DETECTORS, find_detector
 from zocelery_tasks.simulation.frames import MASKED, SATURATED, FrameSimulator
 from zocelery_tasks.simulation.geometry import mask_pixels
 from zocelery_tasks.simulation.settings import RotationRequest
 from zocelery_tasks.simulation.spots import Exposure, Spots, lit_pixels
-
-from zocelery.errors import ParameterError
 
 
 def simulator(distinct=0, sweep=(0.0, 4.0), **options):

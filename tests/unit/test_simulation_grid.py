@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from zocelery_tasks.simulation.grid import plan_grid_scans
 from zocelery_tasks.simulation.settings import GridRequest
 

@@ -1,6 +1,7 @@
 """Live pace, on a clock that the test turns."""
 
 import pytest
+
 from zocelery_tasks.simulation.live import Spool, write_at_pace
 
 

@@ -7,6 +7,7 @@ import subprocess
 
 import hdf5plugin
 import pytest
+
 from zocelery_tasks.simulation.scans import simulate_grid
 
 DIALS_PYTHON = "/usr/bin/python3"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from zocelery_tasks.kernels.ice_rings import on_ice_ring
 from zocelery_tasks.kernels.statistics import SpotStatistics, spot_statistics
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from zocelery_tasks.kernels.statistics import spot_statistics
 
 DIALS_PYTHON = "/usr/bin/python3"

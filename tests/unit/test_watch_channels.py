@@ -3,14 +3,14 @@
 import re
 
 import pytest
+
+from zocelery.errors import ParameterError
 from zocelery_tasks.watch_channels import (
     ONCE_CHANNELS,
     STREAM_CHANNELS,
     WatchChannels,
     is_selected,
 )
-
-from zocelery.errors import ParameterError
 
 
 def selected(count: int, total: int) -> list[int]:

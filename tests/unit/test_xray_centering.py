@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from zocelery.errors import ParameterError, PermanentError, TemporaryError
 from zocelery_tasks.centring_files import (
     report_2d,
     report_3d,
@@ -18,8 +20,6 @@ from zocelery_tasks.centring_results import success_message
 from zocelery_tasks.grid_info import GridInfo
 from zocelery_tasks.xray_centering import centre_2d, centre_3d
 from zocelery_tasks.xray_centering_parameters import XrayCenteringParameters
-
-from zocelery.errors import ParameterError, PermanentError, TemporaryError
 
 GRID = GridInfo.parse("4x1")
 PLAIN = XrayCenteringParameters()

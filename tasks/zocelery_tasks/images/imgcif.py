@@ -115,11 +115,10 @@ class _Tables:
     def axis(self, name: str, setting: float | None = None) -> Axis:
         """Return an axis, set to `setting` or as the file says."""
         row = self._axes[name]
-        is_rotation = row.get("type", "").lower() == "rotation"
         return Axis(
             vector=self.vector(row, "vector"),
-            is_rotation=is_rotation,
-            setting=self._setting(name, is_rotation) if setting is None else setting,
+            is_rotation=self._is_rotation(name),
+            setting=self._setting(name) if setting is None else setting,
             offset=self.vector(row, "offset"),
         )
 
@@ -129,13 +128,16 @@ class _Tables:
 
     def lab_direction(self, axis: _SurfaceAxis) -> Vector:
         """Return the direction in the laboratory in which pixel numbers grow."""
-        _, *below = self.chain(axis.name)
+        rotations = filter(self._is_rotation, self.chain(axis.name))
         along = self.vector(self._axes[axis.name], "vector")
         towards = scale(along, math.copysign(1.0, axis.step))
-        return turn(towards, [self.axis(name) for name in below])
+        return turn(towards, map(self.axis, rotations))
 
-    def _setting(self, name: str, is_rotation: bool) -> float:
-        key = "angle" if is_rotation else "displacement"
+    def _is_rotation(self, name: str) -> bool:
+        return self._axes[name].get("type", "").lower() == "rotation"
+
+    def _setting(self, name: str) -> float:
+        key = "angle" if self._is_rotation(name) else "displacement"
         start = self.number(
             self.find("diffrn_scan_axis", axis_id=name), f"{key}_start", 0.0
         )

@@ -1,1 +1,1 @@
-"""Pure numeric kernels: numpy, numba and scipy only."""
+"""Pure numeric kernels: numpy and numba only."""

@@ -4,6 +4,7 @@ The order of operations is that of DIALS (`map_centroids_to_reciprocal_space`), 
 some statistics put the last spot into a shell, or not, by its last digit.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -63,10 +64,10 @@ def inverse_resolution(
     x_mm, y_mm = x * plane.pixel_size[0], y * plane.pixel_size[1]
     if sensor is not None:
         x_mm, y_mm = _correct_parallax(x_mm, y_mm, plane, sensor)
-    to_source = np.array(source_direction, dtype=np.float64)
-    s0 = -to_source / np.linalg.norm(to_source) / wavelength
+    length = math.hypot(*source_direction) * wavelength
+    s0 = np.array([[-part / length] for part in source_direction])
     s1 = _direction(x_mm, y_mm, plane) * (1 / wavelength)
-    return _length(s1 - s0[:, None])
+    return _length(s1 - s0)
 
 
 def within_resolution(
@@ -109,10 +110,18 @@ def _length(vectors: Doubles) -> Doubles:
     return length
 
 
-def _dot(vectors: Doubles, vector: npt.ArrayLike) -> Doubles:
-    x, y, z = np.asarray(vector, dtype=np.float64)
+def _dot(vectors: Doubles, vector: Vector) -> Doubles:
+    x, y, z = vector
     along: Doubles = vectors[0] * x + vectors[1] * y + vectors[2] * z
     return along
+
+
+def _normal(plane: Plane) -> Vector:
+    """Return the direction at right angles to the plane, away from the sample."""
+    (fx, fy, fz), (sx, sy, sz) = plane.fast_axis, plane.slow_axis
+    x, y, z = fy * sz - sy * fz, fz * sx - sz * fx, fx * sy - sx * fy
+    ox, oy, oz = plane.origin
+    return (-x, -y, -z) if ox * x + oy * y + oz * z < 0 else (x, y, z)
 
 
 def _correct_parallax(
@@ -125,10 +134,7 @@ def _correct_parallax(
     ParallaxCorrectedPxMmStrategy.
     """
     s1 = _direction(x_mm, y_mm, plane)
-    normal = np.cross(plane.fast_axis, plane.slow_axis)
-    if normal @ np.asarray(plane.origin) < 0:
-        normal = -normal
-    cosine = np.maximum(_dot(s1, normal), _GRAZING)
+    cosine = np.maximum(_dot(s1, _normal(plane)), _GRAZING)
     mu, thickness = sensor
     path = 1 / mu - (thickness / cosine + 1 / mu) * np.exp(-mu * thickness / cosine)
     return (

@@ -29,12 +29,12 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zocelery_tasks.kernels.mask_runs import REACH, MaskRuns, fill_runs
+from zocelery_tasks.kernels.frame import Frame
+from zocelery_tasks.kernels.mask_runs import REACH, fill_runs
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
-Pixels = npt.NDArray[np.integer]
 Shorts = npt.NDArray[np.uint16]
 Words = npt.NDArray[np.uint32]
 
@@ -109,24 +109,11 @@ def make_screen(threshold: Threshold, width: int) -> Screen:
 
 
 @njit(cache=True, nogil=True)
-def encode_narrow(
-    pixels: Pixels,
-    runs: MaskRuns,
-    limits: Pixels,
-    j: int,
-    code: Shorts,
-) -> int:
-    """Set the narrow codes of detector row j; return the row's highest usable count.
-
-    Args:
-        pixels: counts (slow, fast), unsigned.
-        runs: unusable pixels.
-        limits: lowest usable count, and the highest above that; of the pixels' type.
-        j: slow coordinate.
-        code: one row of codes with its margins.
-    """
+def encode_narrow(frame: Frame, j: int, code: Shorts) -> None:
+    """Set the narrow codes of detector row j in `code`, a row with its margins."""
+    pixels = frame.pixels
     row, inner = pixels[j], code[HALF:-HALF]
-    lowest, span = limits[0], limits[1]
+    lowest, span = frame.limits[0], frame.limits[1]
     top = pixels.dtype.type(0)
     for i in range(row.size):
         usable = pixels.dtype.type(row[i] - lowest) <= span
@@ -136,21 +123,16 @@ def encode_narrow(
         if count >= COUNT_LIMIT:
             above = _u2(_NARROW_FLAG)
         inner[i] = _u2(count) if count <= _NARROW_CAP else above
-    fill_runs(inner, runs, j, 0)
-    return int(top)
+    fill_runs(inner, frame.runs, j, 0)
+    frame.tops[j] = top
 
 
 @njit(cache=True, nogil=True)
-def encode_wide(
-    pixels: Pixels,
-    runs: MaskRuns,
-    limits: Pixels,
-    j: int,
-    code: Words,
-) -> int:
-    """Set the wide codes of detector row j, as `encode_narrow` does."""
+def encode_wide(frame: Frame, j: int, code: Words) -> None:
+    """Set the wide codes of detector row j in `code`, a row with its margins."""
+    pixels = frame.pixels
     row, inner = pixels[j], code[HALF:-HALF]
-    lowest, span = limits[0], limits[1]
+    lowest, span = frame.limits[0], frame.limits[1]
     top = pixels.dtype.type(0)
     for i in range(row.size):
         usable = pixels.dtype.type(row[i] - lowest) <= span
@@ -161,8 +143,8 @@ def encode_wide(
             above = _u4(_WIDE_FLAG)
         low = _u4(_u4(count) + _u4(_WIDE_ONE))
         inner[i] = (low if count <= _WIDE_CAP else above) if usable else _u4(0)
-    fill_runs(inner, runs, j, 0)
-    return int(top)
+    fill_runs(inner, frame.runs, j, 0)
+    frame.tops[j] = top
 
 
 @njit(cache=True, nogil=True)
@@ -342,14 +324,13 @@ def list_passed(screen: Screen, first: int, found: Indices, n_found: int) -> int
 
 
 @njit(cache=True, nogil=True)
-def pass_unusable(
-    pixels: Pixels, runs: MaskRuns, limits: Pixels, j: int, screen: Screen
-) -> None:
+def pass_unusable(frame: Frame, j: int, screen: Screen) -> None:
     """Let the unusable pixels of detector row j pass, whatever their windows."""
-    row, passed = pixels[j], screen.passed[_MARGIN:]
+    row, passed = frame.pixels[j], screen.passed[_MARGIN:]
+    lowest, span = frame.limits[0], frame.limits[1]
     for i in range(row.size):
-        passed[i] |= _u1(pixels.dtype.type(row[i] - limits[0]) > limits[1])
-    fill_runs(passed, runs, j, 1)
+        passed[i] |= _u1(row.dtype.type(row[i] - lowest) > span)
+    fill_runs(passed, frame.runs, j, 1)
 
 
 @njit(cache=True, nogil=True)
