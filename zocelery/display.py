@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from zocelery.run import NodeStatus, Run, RunStatus, as_result
+from zocelery.run import NodeStatus, Run, RunStatus, as_result, is_result
 
 REFRESH_SECONDS = 0.2
 _STYLES = {
@@ -39,8 +39,7 @@ def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
             if event.get("expected"):
                 expected[event["node"]] = event["expected"]
             key = (event.get("node", ""), event.get("item", ""))
-            told = "value" in event or event.get("state") in ("failed", "parked")
-            if told and key not in seen:
+            if is_result(event) and key not in seen:
                 seen.add(key)
                 yield as_result(event)
             now = time.monotonic()

@@ -107,8 +107,7 @@ class Run:
         seen: set[tuple[str, str]] = set()
         for event in self.events():
             key = (event.get("node", ""), event.get("item", ""))
-            told = "value" in event or event.get("state") in ("failed", "parked")
-            if not told or key in seen or (node is not None and key[0] != node):
+            if not is_result(event) or key in seen or (node is not None and key[0] != node):
                 continue
             seen.add(key)
             yield as_result(event)
@@ -174,6 +173,12 @@ def find_run(run: str, deployment: Deployment) -> Run:
         UnknownRunError: there is none, or more than one.
     """
     return Run(deployment.history.run(run)["run"], deployment)
+
+
+def is_result(event: Mapping[str, Any]) -> bool:
+    """Whether an event tells how a unit ended and what it answered."""
+    told = "value" in event or event.get("state") in ("failed", "parked")
+    return told and "node" in event
 
 
 def as_result(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -202,6 +202,22 @@ def test_links_are_found_from_a_linked_master(tmp_path):
     assert open_image(elsewhere / "latest.h5", 2).pixels[0, 0] == 2
 
 
+def test_the_detector_may_be_described_in_another_file(tmp_path):
+    file = write_nxmx(tmp_path / "x_1.nxs", PIXELS)
+    with h5py.File(file, "r+") as root, h5py.File(tmp_path / "d.h5", "w") as other:
+        root.copy("entry", other)
+        del root["entry/instrument/detector"]
+        link = h5py.ExternalLink("d.h5", "entry/instrument/detector")
+        root["entry/instrument/detector"] = link
+    detector = open_image(file, 2).detector
+    assert detector.origin == pytest.approx((-3, 2, -100))
+    (tmp_path / "d.h5").unlink()
+    write_nxmx(tmp_path / "y_1.nxs", PIXELS).replace(file)
+    with h5py.File(file, "r+") as root:
+        root["entry/instrument/another"] = h5py.ExternalLink("gone.h5", "/")
+    assert open_image(file, 2).detector.origin == detector.origin
+
+
 def test_links_that_go_in_a_circle_are_refused(tmp_path):
     file = write_nxmx(tmp_path / "x_1.nxs", PIXELS)
     with h5py.File(file, "r+") as root:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from zocelery import display
 from zocelery.deployment import current_deployment
-from zocelery.run import Run, as_result, find_run
+from zocelery.run import Run, as_result, find_run, is_result
 
 
 def json_option(command: Any) -> Any:
@@ -103,8 +103,7 @@ def _find(run: str) -> Run:
 
 def _known(run: Run, node: str | None) -> Any:
     """Yield the results that are known now: live ones, else those in the history."""
-    live = [e for e in run.events(wait=False) if "value" in e or "error" in e]
-    told = [as_result(e) for e in live if "node" in e]
+    told = [as_result(e) for e in run.events(wait=False) if is_result(e)]
     if not told:
         told = [
             {"node": name, "item": "", "ok": True, "value": value}

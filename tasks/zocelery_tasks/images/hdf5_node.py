@@ -67,16 +67,19 @@ class Node:
         return (None if child is None else Node(self.file, child)), None
 
     def children(self, nx_class: str) -> "Iterator[Node]":
-        """Iterate over the groups in this one that are of a NeXus class, by name."""
+        """Iterate over the groups in this one that are of a NeXus class, by name.
+
+        Links to files that are missing are passed over.
+        """
         for name in sorted(self.item):
-            link = self.item.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink):
+            try:
+                child = self.find(name)
+            except ImageError:
                 continue
-            child = self.item.get(name)
-            if isinstance(child, h5py.Group):
-                node = Node(self.file, child)
-                if node.attribute_text("NX_class") == nx_class:
-                    yield node
+            if child is None or not isinstance(child.item, h5py.Group):
+                continue
+            if child.attribute_text("NX_class") == nx_class:
+                yield child
 
     def text(self, path: str, default: str = "") -> str:
         """Return the text of a dataset, `default` if there is none."""

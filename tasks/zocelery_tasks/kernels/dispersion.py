@@ -43,7 +43,7 @@ _NOTHING = 8
 
 def make_room(shape: tuple[int, int]) -> Indices:
     """Make room for the results of `find_dispersion` in images of a shape."""
-    return np.empty(shape[0] * shape[1] // _TESTED_SHARE + 2 * shape[1], np.int64)
+    return np.empty(shape[0] * shape[1] // _TESTED_SHARE + 4 * shape[1], np.int64)
 
 
 @njit(cache=True, nogil=True)
@@ -105,14 +105,13 @@ def _search_strip(
     """
     n = frame.pixels.shape[1]
     n_found, n_tested = 0, 0
-    start = max(first - HALF, 0)
     screen.narrow_sums[:] = 0
     screen.wide_sums[:] = 0
-    for new in range(start, last + HALF):
+    for new in range(max(first - HALF, 0), last + HALF):
         if wide:
-            _screen_wide(frame, screen, new, start)
+            _screen_wide(frame, screen, new, first)
         else:
-            _screen_narrow(frame, screen, new, start)
+            _screen_narrow(frame, screen, new, first)
         j = new - HALF
         if j >= first:
             end = list_passed(screen, j * n, found, n_found)
@@ -124,33 +123,33 @@ def _search_strip(
 
 
 @njit(cache=True, nogil=True)
-def _screen_narrow(frame: Frame, screen: Screen, new: int, start: int) -> None:
-    """Screen the row HALF above row `new`, in the strip whose rows begin at `start`."""
+def _screen_narrow(frame: Frame, screen: Screen, new: int, first: int) -> None:
+    """Take row `new` in and screen the row HALF above, if not above row `first`."""
     codes = screen.narrow
     incoming, outgoing = codes[_NOTHING], codes[_NOTHING]
     if new < frame.pixels.shape[0]:
         incoming = codes[new % _RING]
         encode_narrow(frame, new, incoming)
-    if new - 7 >= start:
+    if new - 7 >= max(first - HALF, 0):
         outgoing = codes[(new - 7) % _RING]
     slide_narrow(incoming, outgoing, screen.narrow_sums)
-    if new - HALF >= 0:
+    if new - HALF >= first:
         sum_windows(screen.narrow_sums)
         pass_strong_narrow(screen, codes[(new - HALF) % _RING])
 
 
 @njit(cache=True, nogil=True)
-def _screen_wide(frame: Frame, screen: Screen, new: int, start: int) -> None:
+def _screen_wide(frame: Frame, screen: Screen, new: int, first: int) -> None:
     """Screen a row as `_screen_narrow` does, by the wide test."""
     codes = screen.wide
     incoming, outgoing = codes[_NOTHING], codes[_NOTHING]
     if new < frame.pixels.shape[0]:
         incoming = codes[new % _RING]
         encode_wide(frame, new, incoming)
-    if new - 7 >= start:
+    if new - 7 >= max(first - HALF, 0):
         outgoing = codes[(new - 7) % _RING]
     slide_wide(incoming, outgoing, screen.wide_sums)
-    if new - HALF >= 0:
+    if new - HALF >= first:
         sum_windows(screen.wide_sums)
         pass_strong_wide(screen, codes[(new - HALF) % _RING])
 

@@ -4,14 +4,15 @@ A pixel can be strong only if the windows of all pixels within 2 of it are signa
 (those outside of the image do not count; unusable ones are not signal up to DIALS 3.23,
 and signal from 3.24 on). So of 5 rows one is screened (`screen.py`), for 5 windows in a
 row that may be signal; and only around these are pixels tested as DIALS tests them all
-(`signal_tiles.py`). Identical to `summed_area.py`, and many times faster.
+(`signal_tiles.py`), while they are still in the processor's cache. Identical to
+`summed_area.py`, and many times faster.
 """
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zocelery_tasks.kernels.mask_runs import MaskRuns
+from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.screen import (
     HALF,
     Screen,
@@ -29,70 +30,59 @@ from zocelery_tasks.kernels.screen import (
 from zocelery_tasks.kernels.signal_tiles import (
     TileMemory,
     list_strong,
+    make_tile_memory,
     mark_signal,
 )
 from zocelery_tasks.kernels.threshold import Threshold
 
-Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.integer]
 
-_NARROW_SHARE = 8
+_NARROW_SHARE = 16
 """Where more than one in so many pixels pass the narrow screen, the wide is taken."""
 _WIDE_BANDS = 32
 """After how many bands the narrow screen is tried again."""
 _TILE_SHARE = 4
-"""Tiles may take up to one in so many pixels; else the whole image is done exactly."""
+"""Tiles may take up to one in so many pixels; beyond, a screen is of no use."""
 _GAP = 8
 """Columns between spans that are worth two tiles instead of one."""
+_LAG = 2
+"""Bands that lie between a tile and the last one that can touch its background."""
+
+
+def make_room(shape: tuple[int, int]) -> tuple[TileMemory, Indices]:
+    """Make memory and room for the results of `find_dispersion_extended`."""
+    n_found = shape[0] * shape[1] // _TILE_SHARE + 8 * shape[1]
+    return make_tile_memory(shape), np.empty(n_found, np.int64)
 
 
 @njit(cache=True, nogil=True)
-def find_tiles(
-    pixels: Pixels,
-    usable: Mask,
-    runs: MaskRuns,
-    limits: Pixels,
+def find_dispersion_extended(
+    frame: Frame,
     threshold: Threshold,
     screen: Screen,
-    tops: Indices,
     memory: TileMemory,
+    found: Indices,
 ) -> int:
-    """List the tiles that may hold strong pixels, in `memory.tiles`.
+    """List the strong pixels of an image, in no order.
 
     Args:
-        pixels: counts (slow, fast), unsigned, C-contiguous.
-        usable: mask (slow, fast).
-        runs: the same as runs.
-        limits: lowest usable count, and the highest above that; of the pixels' type.
+        frame: the image.
         threshold: the parameters.
         screen: the tests and their memory.
-        tops: set to the highest usable count of each row, or more, where it matters.
-        memory: for the tiles.
+        memory: for the tiles; see `make_room`.
+        found: set to flat indices; see `make_room`.
 
     Returns:
-        How many tiles there are, or -1 if they take too much of the image.
+        How many there are, or -1 if the image is not for this way.
     """
-    n_tiles, area, wide_until = 0, 0, 0
+    n_bands = frame.runs.lattice.size
     in_narrow, in_wide = np.full(8, -9), np.full(8, -9)
-    n = pixels.shape[1]
-    for band in range(runs.lattice.size):
-        n_kept = n
-        if band >= wide_until:
-            _screen_narrow(pixels, runs, limits, screen, tops, band, in_narrow)
-            n_kept = _shrink(pixels, usable, runs, limits, threshold, screen, band)
-            if n_kept > n // _NARROW_SHARE:
-                wide_until = band + _WIDE_BANDS
-        if band < wide_until:
-            _screen_wide(pixels, runs, limits, screen, tops, band, in_wide)
-            n_kept = _shrink(pixels, usable, runs, limits, threshold, screen, band)
-        if n_kept:
-            n_more, more = _cut_tiles(screen, runs, band, memory.tiles[n_tiles:])
-            n_tiles, area = n_tiles + n_more, area + more
-            if n_tiles > memory.tiles.shape[0] - n or area > pixels.size // _TILE_SHARE:
-                return -1
-    return n_tiles
+    tiles = memory.tiles
+    area, wide_until, n_found = 0, 0, 0
+    n_cut, n_marked, n_listed = 0, 0, 0
+    for band in range(n_bands):
+        ...
+    return n_found
 
 
 @njit(cache=True, nogil=True)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.mask_runs import REACH
 from zocelery_tasks.kernels.screen import HALF
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
@@ -69,27 +70,20 @@ def make_tile_memory(shape: tuple[int, int]) -> TileMemory:
 
 @njit(cache=True, nogil=True)
 def mark_signal(
-    pixels: Pixels,
-    usable: Mask,
-    limits: Pixels,
-    threshold: Threshold,
-    memory: TileMemory,
-    tile: Indices,
+    frame: Frame, threshold: Threshold, memory: TileMemory, tile: Indices
 ) -> None:
-    """Set `memory.signal` in a tile, and narrow the tile to columns that have any.
+    """Set `memory.signal` in a tile, and narrow the tile to columns that may have any.
 
     Args:
-        pixels: counts (slow, fast), unsigned.
-        usable: mask (slow, fast).
-        limits: lowest usable count, and the highest above that; of the pixels' type.
+        frame: the image.
         threshold: the parameters.
         memory: with the signal.
         tile: one row of `TileMemory.tiles`.
     """
     first, last, left, right, lattice = tile
     columns = right - left + 2 * REACH
-    _load_patch(pixels, usable, limits, memory, tile)
-    _test_windows(pixels, threshold, memory, tile, lattice, lattice)
+    _load_patch(frame, memory, tile)
+    _test_windows(threshold, memory, tile, lattice, lattice)
     row = memory.windows[lattice - first + REACH, :columns]
     _and_neighbours(row)
     begin = 0
@@ -98,7 +92,7 @@ def mark_signal(
     tile[2] = left + begin
     if begin == right - left:
         return
-    _test_windows(pixels, threshold, memory, tile, first - REACH, last + REACH)
+    _test_windows(threshold, memory, tile, first - REACH, last + REACH)
     for k in range(last - first + 1 + 2 * REACH):
         _and_neighbours(memory.windows[k, :columns])
     for j in range(first, last + 1):
@@ -113,9 +107,7 @@ def mark_signal(
 
 @njit(cache=True, nogil=True)
 def list_strong(
-    pixels: Pixels,
-    usable: Mask,
-    limits: Pixels,
+    frame: Frame,
     threshold: Threshold,
     memory: TileMemory,
     tile: Indices,
@@ -124,11 +116,9 @@ def list_strong(
     """List the pixels of a tile that are above their background.
 
     Args:
-        pixels: counts (slow, fast), unsigned.
-        usable: mask (slow, fast).
-        limits: see `mark_signal`.
+        frame: the image.
         threshold: the parameters.
-        memory: with the signal of all tiles.
+        memory: with the signal of this tile and all around.
         tile: one row of `TileMemory.tiles`, after `mark_signal`.
         found: flat indices; must have room for all pixels of the tile.
 
@@ -136,10 +126,10 @@ def list_strong(
         How many there are.
     """
     first, last, left, right, _ = tile
-    columns, half = right - left, _MARGIN
+    columns, half, pixels = right - left, _MARGIN, frame.pixels
     if columns == 0:
         return 0
-    _load_patch(pixels, usable, limits, memory, tile)
+    _load_patch(frame, memory, tile)
     n_found = 0
     for k in range(last - first + 1 + 2 * half):
         _leave_out_signal(memory, first + k - half, k, left - half, columns + 2 * half)
@@ -168,10 +158,9 @@ def _mean(sums: Doubles, first: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _load_patch(
-    pixels: Pixels, usable: Mask, limits: Pixels, memory: TileMemory, tile: Indices
-) -> None:
+def _load_patch(frame: Frame, memory: TileMemory, tile: Indices) -> None:
     """Set `memory.patch` and `memory.usable` for a tile and its surroundings."""
+    pixels, usable, limits = frame.pixels, frame.usable, frame.limits
     n_rows, n = pixels.shape
     first, last, left, right, _ = tile
     begin, end = max(left - _MARGIN, 0), min(right + _MARGIN, n)
@@ -247,7 +236,6 @@ def _slide_sums(memory: TileMemory, k: int, n_rows: int, columns: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _test_windows(
-    pixels: Pixels,
     threshold: Threshold,
     memory: TileMemory,
     tile: Indices,
@@ -259,7 +247,7 @@ def _test_windows(
     Its first row is the one REACH above the tile, its first column the one REACH to the
     left. What is not in the image counts as signal.
     """
-    n_rows, n = pixels.shape
+    n_rows, n = memory.signal.shape
     first, left, right = tile[0], tile[2], tile[3]
     columns = right - left + 2 * REACH
     first_row = first - _MARGIN
