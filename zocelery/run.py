@@ -107,10 +107,10 @@ class Run:
         seen: set[tuple[str, str]] = set()
         for event in self.events():
             key = (event.get("node", ""), event.get("item", ""))
-            if not is_result(event) or key in seen or (node is not None and key[0] != node):
-                continue
-            seen.add(key)
-            yield as_result(event)
+            wanted = node is None or key[0] == node
+            if wanted and is_result(event) and key not in seen:
+                seen.add(key)
+                yield as_result(event)
 
     def wait(self, timeout: float | None = None) -> RunStatus:
         """Wait until the run has ended and return how.

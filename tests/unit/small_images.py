@@ -27,6 +27,8 @@ SECTION = "--CIF-BINARY-FORMAT-SECTION--"
 
 def encode_byte_offset(pixels: npt.ArrayLike) -> bytes:
     """Compress as the definition says, one difference after the other."""
+    if not np.any(pixels):
+        return bytes(np.size(pixels))
     stream = b""
     last = 0
     for value in np.asarray(pixels).reshape(-1).tolist():
