@@ -1,7 +1,10 @@
 """Real servers for the tests: private, on free loopback ports, started when needed."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,33 +18,28 @@ for name in [name for name in os.environ if name.startswith("ZOCELERY_")]:
 REDIS_PORT, RABBITMQ_PORT = servers.free_port(), servers.free_port()
 os.environ["ZOCELERY_REDIS_URL"] = f"redis://127.0.0.1:{REDIS_PORT}/0"
 os.environ["ZOCELERY_BROKER_URL"] = f"amqp://guest:guest@127.0.0.1:{RABBITMQ_PORT}//"
+FOLDER = Path(tempfile.mkdtemp(prefix="zocelery-tests-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+os.environ["ZOCELERY_HISTORY_URL"] = f"sqlite:///{FOLDER / 'history.sqlite'}"
 os.environ["ZOCELERY_WORKERS_JANITOR_INTERVAL"] = "1"
 
 
 @pytest.fixture(scope="session")
-def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the servers of this session."""
-    folder = tmp_path_factory.mktemp("servers")
-    os.environ["ZOCELERY_HISTORY_URL"] = f"sqlite:///{folder / 'history.sqlite'}"
-    return folder
-
-
-@pytest.fixture(scope="session")
-def redis_url(server_folder: Path) -> Iterator[str]:
+def redis_url() -> Iterator[str]:
     """A private Redis server; a missing program fails."""
-    with servers.private_redis(server_folder, REDIS_PORT) as url:
+    with servers.private_redis(FOLDER, REDIS_PORT) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_url(server_folder: Path) -> Iterator[str]:
+def rabbitmq_url() -> Iterator[str]:
     """A private RabbitMQ server; a missing program fails."""
-    with servers.private_rabbitmq(server_folder, RABBITMQ_PORT) as url:
+    with servers.private_rabbitmq(FOLDER, RABBITMQ_PORT) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def workers(server_folder: Path, redis_url: str, rabbitmq_url: str) -> Iterator[Path]:
+def workers(redis_url: str, rabbitmq_url: str) -> Iterator[Path]:
     """Plain `celery worker` processes for all queues; yields the folder of their logs.
 
     Started the way the README says.
@@ -50,7 +48,7 @@ def workers(server_folder: Path, redis_url: str, rabbitmq_url: str) -> Iterator[
     assert rabbitmq_url
     with ExitStack() as stack:
         started = [
-            start_worker(stack, server_folder, queues, pool, concurrency)
+            start_worker(stack, FOLDER, queues, pool, concurrency)
             for queues, pool, concurrency in (
                 ("control,watch,lims", "threads", 4),
                 ("images", "prefork", 2),
@@ -59,7 +57,7 @@ def workers(server_folder: Path, redis_url: str, rabbitmq_url: str) -> Iterator[
         ]
         for log, ready in started:
             servers.wait_for_file(ready, log)
-        yield server_folder
+        yield FOLDER
 
 
 def start_worker(

@@ -7,6 +7,7 @@ members of a fan-out), with statements that may be repeated.
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    make_url,
     select,
 )
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -227,7 +229,12 @@ class History:
 
 
 def _engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True)
+    parsed = make_url(url)
+    if parsed.database and parsed.database.startswith("~"):
+        file = Path(parsed.database).expanduser()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        parsed = parsed.set(database=str(file))
+    engine = create_engine(parsed, pool_pre_ping=True)
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")

@@ -354,11 +354,13 @@ def test_a_file_that_was_replaced_is_read_anew(tmp_path):
 
 def test_a_file_that_was_written_over_is_read_anew(tmp_path):
     file = write_nxmx(tmp_path / "x_1.nxs", PIXELS)
-    other = write_nxmx(tmp_path / "new.nxs", PIXELS + 100)
+    other = write_nxmx(tmp_path / "new.nxs", PIXELS[:, :2] + 100)
     assert open_image(file, 2).pixels[0, 0] == 12
     file.write_bytes(other.read_bytes())
     os.utime(file, ns=(0, 0))  # not within the clock's grain of the first
-    assert open_image(file, 2).pixels[0, 0] == 112
+    image = open_image(file, 2)
+    assert image.pixels[0, 0] == 112
+    assert image.pixels.shape == image.detector.shape == (2, 4)
 
 
 def test_a_data_file_that_was_replaced_is_read_anew(tmp_path):

@@ -30,9 +30,9 @@ Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.integer]
 
-_MARGIN = HALF + REACH
+MARGIN = HALF + REACH
 """Pixels around a tile: also half the size of the window for the background's mean."""
-_ROWS = 2 * REACH + 1 + 2 * _MARGIN
+_ROWS = 2 * REACH + 1 + 2 * MARGIN
 """Most rows of a patch."""
 _ONE = 2.0**33
 
@@ -57,7 +57,7 @@ class TileMemory(NamedTuple):
 
 def make_tile_memory(shape: tuple[int, int]) -> TileMemory:
     """Make the memory for images of a shape (slow, fast)."""
-    width = shape[1] + 2 * _MARGIN
+    width = shape[1] + 2 * MARGIN
     return TileMemory(
         signal=np.zeros(shape, np.bool_),
         tiles=np.empty((shape[0] * shape[1] // 64 + shape[1], 5), np.int64),
@@ -98,7 +98,7 @@ def mark_signal(
     for j in range(first, last + 1):
         windows = memory.windows[j - first :]
         kept = memory.signal[j, left:right]
-        kept[:] = memory.usable[j - first + _MARGIN, _MARGIN:][: right - left]
+        kept[:] = memory.usable[j - first + MARGIN, MARGIN:][: right - left]
         for k in range(2 * REACH + 1):
             window = windows[k]
             for i in range(kept.size):
@@ -126,7 +126,7 @@ def list_strong(
         How many there are.
     """
     first, last, left, right, _ = tile
-    columns, half, pixels = right - left, _MARGIN, frame.pixels
+    columns, half, pixels = right - left, MARGIN, frame.pixels
     if columns == 0:
         return 0
     _load_patch(frame, memory, tile)
@@ -151,7 +151,7 @@ def list_strong(
 def _mean(sums: Doubles, first: int) -> float:
     """Return the mean over a window, whose first column this is, or 0 for no pixels."""
     total = 0.0
-    for k in range(2 * _MARGIN + 1):
+    for k in range(2 * MARGIN + 1):
         total += sums[first + k]
     count = np.floor(total / _ONE)
     return (total - count * _ONE) / count if count >= 2 else 0.0
@@ -163,11 +163,11 @@ def _load_patch(frame: Frame, memory: TileMemory, tile: Indices) -> None:
     pixels, usable, limits = frame.pixels, frame.usable, frame.limits
     n_rows, n = pixels.shape
     first, last, left, right, _ = tile
-    begin, end = max(left - _MARGIN, 0), min(right + _MARGIN, n)
-    skipped = begin - (left - _MARGIN)
-    columns = right - left + 2 * _MARGIN
-    for k in range(last - first + 1 + 2 * _MARGIN):
-        j = first - _MARGIN + k
+    begin, end = max(left - MARGIN, 0), min(right + MARGIN, n)
+    skipped = begin - (left - MARGIN)
+    columns = right - left + 2 * MARGIN
+    for k in range(last - first + 1 + 2 * MARGIN):
+        j = first - MARGIN + k
         is_open, counts = memory.usable[k, :columns], memory.patch[0, k, :columns]
         squares = memory.patch[1, k, :columns]
         if not 0 <= j < n_rows or end - begin < columns:
@@ -250,7 +250,7 @@ def _test_windows(
     n_rows, n = memory.signal.shape
     first, left, right = tile[0], tile[2], tile[3]
     columns = right - left + 2 * REACH
-    first_row = first - _MARGIN
+    first_row = first - MARGIN
     for j in range(top, bottom + 1):
         patch_row = j - HALF - first_row
         if j == top:

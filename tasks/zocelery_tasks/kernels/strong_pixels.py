@@ -7,11 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zocelery_tasks.kernels.dispersion import keep_strong, screen_dispersion
-from zocelery_tasks.kernels.dispersion_extended import find_tiles, search_tiles
+from zocelery_tasks.kernels.dispersion import find_dispersion, make_room
+from zocelery_tasks.kernels.dispersion_extended import find_dispersion_extended
+from zocelery_tasks.kernels.dispersion_extended import make_room as make_extended_room
+from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.mask_runs import MaskRuns, find_mask_runs
 from zocelery_tasks.kernels.screen import HALF, Screen, make_screen
-from zocelery_tasks.kernels.signal_tiles import TileMemory, make_tile_memory
+from zocelery_tasks.kernels.signal_tiles import TileMemory
 from zocelery_tasks.kernels.summed_area import NO_GAIN, strong_by_tables
 from zocelery_tasks.kernels.threshold import (
     COUNT_LIMIT,
@@ -26,9 +28,6 @@ Pixels = npt.NDArray[np.integer]
 
 _EXACT = 2.0**52
 """Up to here, a sum over an image and differences of such sums are exact as doubles."""
-_DISPERSION_SHARE = 16
-_EXTENDED_SHARE = 4
-"""Room for results: one in so many pixels. Fuller images are done without a screen."""
 
 
 def strong_pixels(pixels: Pixels, valid: Mask, settings: DispersionSettings) -> Indices:
@@ -125,22 +124,23 @@ class StrongPixelFinder:
         """Find strong pixels the fast way; None if this image is not for it."""
         if pixels.dtype == np.int32:
             pixels = pixels.view(np.uint32)
-        runs, usable = self._runs_of(usable), _read_only(usable)
         memory = self._memory_for(pixels.shape)
-        threshold, limits = self._threshold, np.array([lowest, highest], pixels.dtype)
-        limits[1] -= limits[0]
         memory.tops[:] = 0
-        screen, tops, found = memory.screen, memory.tops, memory.found
+        frame = Frame(
+            pixels=pixels,
+            usable=_read_only(usable),
+            runs=self._runs_of(usable),
+            limits=np.array([lowest, highest - lowest], pixels.dtype),
+            tops=memory.tops,
+        )
+        screen, found = memory.screen, memory.found
         if memory.tiles is None:
-            n = screen_dispersion(pixels, runs, limits, screen, tops, found)
-            if n > 0:
-                n = keep_strong(pixels, usable, limits, threshold, found[:n])
+            n = find_dispersion(frame, self._threshold, screen, found)
         else:
-            tiles = memory.tiles
-            n = find_tiles(pixels, usable, runs, limits, threshold, screen, tops, tiles)
-            if n > 0:
-                n = search_tiles(pixels, usable, limits, threshold, tiles, n, found)
-        if n < 0 or not _tables_are_exact(pixels, usable, limits, tops):
+            n = find_dispersion_extended(
+                frame, self._threshold, screen, memory.tiles, found
+            )
+        if n < 0 or not _tables_are_exact(frame):
             return None
         strong = found[:n].copy()
         if self._extended:
@@ -184,13 +184,17 @@ class StrongPixelFinder:
         """Return the memory for images of a shape, new if the last was of another."""
         if self._memory is None or self._shape != shape:
             rows, width = shape
-            share = _EXTENDED_SHARE if self._extended else _DISPERSION_SHARE
             self._shape = (rows, width)
+            tiles = None
+            if self._extended:
+                tiles, found = make_extended_room(self._shape)
+            else:
+                found = make_room(self._shape)
             self._memory = _Memory(
                 screen=make_screen(self._threshold, width),
                 tops=np.zeros(rows, np.int64),
-                found=np.empty(rows * width // share + width, np.int64),
-                tiles=make_tile_memory(self._shape) if self._extended else None,
+                found=found,
+                tiles=tiles,
             )
         return self._memory
 
@@ -225,13 +229,12 @@ def _read_only(array: npt.NDArray[_T]) -> npt.NDArray[_T]:
 
 
 @njit(cache=True, nogil=True)
-def _tables_are_exact(
-    pixels: Pixels, usable: Mask, limits: Pixels, tops: Indices
-) -> bool:
+def _tables_are_exact(frame: Frame) -> bool:
     """Return whether DIALS's sums of squares over the image do not round.
 
     A bound from the highest counts of rows, or the sum itself where those are high.
     """
+    pixels, limits, tops = frame.pixels, frame.limits, frame.tops
     total, n = 0.0, pixels.shape[1]
     share = _EXACT / 2 / tops.size
     for j in range(tops.size):
@@ -241,6 +244,6 @@ def _tables_are_exact(
             continue
         for i in range(n):
             is_usable = pixels.dtype.type(pixels[j, i] - limits[0]) <= limits[1]
-            if is_usable and usable[j, i] and pixels[j, i] < COUNT_LIMIT:
+            if is_usable and frame.usable[j, i] and pixels[j, i] < COUNT_LIMIT:
                 total += np.float64(pixels[j, i]) * np.float64(pixels[j, i])
     return total <= _EXACT
