@@ -89,8 +89,8 @@ def mark_signal(
     begin = 0
     while begin < right - left and not row[begin]:
         begin += 1
-    tile[2] = left + begin
     if begin == right - left:
+        tile[2] = right
         return
     _test_windows(threshold, memory, tile, first - REACH, last + REACH)
     for k in range(last - first + 1 + 2 * REACH):
@@ -103,6 +103,7 @@ def mark_signal(
             window = windows[k]
             for i in range(kept.size):
                 kept[i] &= window[i]
+    tile[2] = left + begin
 
 
 @njit(cache=True, nogil=True)
