@@ -56,7 +56,7 @@ def workers(redis_url: str, rabbitmq_url: str) -> Iterator[Path]:
             )
         ]
         for log, ready in started:
-            servers.wait_for_file(ready, log)
+            servers.wait_for_file(ready, log, seconds=300)
         yield FOLDER
 
 

@@ -5,12 +5,13 @@ and Redis if they are installed, else Redis alone, else a Redis written in Pytho
 lives in this process. Nothing is left behind.
 """
 
+import logging
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,11 @@ from zocelery.errors import ConfigurationError, ServerUnreachableError
 from zocelery.pulse import READY_VARIABLE
 from zocelery.queues import QUEUE_NAMES
 
-READY_SECONDS = 60.0
+logger = logging.getLogger(__name__)
+
+READY_SECONDS = 300.0
+PATIENCE_SECONDS = 12.0
+COMPILING = "the kernels are being compiled; this takes a minute, the first time only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +62,16 @@ def worker_plans(queues: Collection[str], images: int) -> list[WorkerPlan]:
 
 @contextmanager
 def embedded(
-    queues: Collection[str] = QUEUE_NAMES, images: int | None = None
+    queues: Collection[str] = QUEUE_NAMES,
+    images: int | None = None,
+    note: Callable[[str], None] = logger.info,
 ) -> Iterator[Embedded]:
     """Start servers and workers, point this process's settings at them, end them.
 
     Args:
         queues: the queues that need workers.
         images: worker processes for images; by default one per core.
+        note: is told what a person who waits would like to know.
 
     Raises:
         ConfigurationError: zocelery's app has been set up for another deployment.
@@ -79,7 +87,9 @@ def embedded(
         forget_deployment()
         plans = worker_plans(queues, images or cores)
         workers = [_start_worker(stack, folder, plan) for plan in plans]
-        _wait_until_ready(workers)
+        if found.embedded.caution:
+            note(found.embedded.caution)
+        _wait_until_ready(workers, note)
         stack.callback(forget_deployment)
         yield found.embedded
 
@@ -154,13 +164,18 @@ def _start_worker(stack: ExitStack, folder: Path, plan: WorkerPlan) -> _Worker:
     return _Worker(process, ready, log)
 
 
-def _wait_until_ready(workers: Sequence[_Worker]) -> None:
-    give_up = time.monotonic() + READY_SECONDS
+def _wait_until_ready(workers: Sequence[_Worker], note: Callable[[str], None]) -> None:
+    started = time.monotonic()
+    told = False
     for worker in workers:
         while not worker.ready.exists():
-            if worker.process.poll() is not None or time.monotonic() > give_up:
+            waited = time.monotonic() - started
+            if worker.process.poll() is not None or waited > READY_SECONDS:
                 log = worker.log.read_text(errors="replace")[-1500:].strip()
                 raise ServerUnreachableError(
                     f"the worker {worker.ready.stem!r} did not start: {log}"
                 )
+            if waited > PATIENCE_SECONDS and not told:
+                told = True
+                note(COMPILING)
             time.sleep(0.02)

@@ -3,6 +3,7 @@
 Compared with DIALS 3.12.1; `SpotFindingSettings.dials_rule` is what changed later.
 """
 
+from collections.abc import Iterable
 from math import ceil
 from typing import Annotated, Self
 
@@ -128,7 +129,7 @@ class SpotFinder:
         )
 
 
-def warm_up() -> None:
+def warm_up(algorithms: Iterable[Algorithm] = tuple(Algorithm)) -> None:
     """Compile, or load from Numba's cache, whatever finding spots may need.
 
     For uint16, uint32 and int32 pixels. Takes about a minute the first time and
@@ -137,7 +138,7 @@ def warm_up() -> None:
     background = np.arange(24 * 24).reshape(24, 24) % 3
     background[10:13, 10:13] = 100
     usable = np.ones(background.shape, np.bool_)
-    for algorithm in Algorithm:
+    for algorithm in algorithms:
         finder = SpotFinder(SpotFindingSettings(algorithm=algorithm))
         for dtype in (np.uint16, np.uint32, np.int32):
             finder.find(background.astype(dtype), usable, (0, 1000), 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zocelery import servers
-from zocelery.cli.run import follow, launch, make_request, needed_queues
+from zocelery.cli.run import follow, launch, make_request, needed_queues, say_note
 
 STEM = "demo"
 
@@ -41,9 +41,8 @@ def demo(
         assignments = (f"images={master}", f"grid={grid}", "live=true")
         request = make_request("grid-scan", None, None, assignments)
         click.echo("Starting servers and workers ...", err=True)
-        found = stack.enter_context(embedded(needed_queues(request.recipe)))
-        if found.caution:
-            click.echo(f"Note: {found.caution}", err=True)
+        queues = needed_queues(request.recipe)
+        found = stack.enter_context(embedded(queues, note=say_note))
         click.echo(
             f"Simulating a grid of {grid} images at {frame_rate:g} Hz ...", err=True
         )

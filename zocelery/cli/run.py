@@ -93,9 +93,7 @@ def run(
     _check_scratch_space()
     from zocelery.embedded import embedded
 
-    with embedded(needed_queues(request.recipe), workers) as deployment:
-        if deployment.caution:
-            click.echo(f"Note: {deployment.caution}", err=True)
+    with embedded(needed_queues(request.recipe), workers, say_note):
         sys.exit(follow(launch(request, run_id, "live"), as_json))
 
 
@@ -163,6 +161,11 @@ def make_request(
         parameters["ispyb_process"] = job
     catalogue = load_catalogue(settings.queues)
     return Request(prepare(found, parameters, catalogue), parameters)
+
+
+def say_note(text: str) -> None:
+    """Tell the person at the terminal."""
+    click.echo(f"Note: {text}", err=True)
 
 
 def needed_queues(recipe: Recipe) -> set[str]:
