@@ -27,6 +27,8 @@ from zocelery_tasks.kernels.screen import (
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 
 Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.integer]
 
 _STRIP = 128
 """Rows of a strip, within which the screen stays the same."""
@@ -39,6 +41,9 @@ _TESTED_SHARE = 16
 _RING = 8
 _NOTHING = 8
 """Row of zeros behind the ring of codes."""
+_u = np.uintp
+_ROW, _COUNT, _SUM, _SQUARES = _u(0), _u(1), _u(2), _u(3)
+"""What is kept of columns, see `_keep_strong`."""
 
 
 def make_room(shape: tuple[int, int]) -> Indices:
@@ -68,7 +73,7 @@ def find_dispersion(
         last = min(first + _STRIP, n_rows)
         room, tested = found[n_found:], -1
         most = (last - first) * n // _NARROW_SHARE
-        columns[0] = -_STRIP
+        columns[0] = -1
         if first >= wide_until:
             count, tested = _search_strip(
                 frame, threshold, screen, False, first, last, most, columns, room
@@ -76,7 +81,7 @@ def find_dispersion(
         if tested < 0:
             wide_until = max(wide_until, first + _STRIP * _WIDE_STRIPS)
             most = frame.pixels.size // _TESTED_SHARE - n_tested
-            columns[0] = -_STRIP
+            columns[0] = -1
             count, tested = _search_strip(
                 frame, threshold, screen, True, first, last, most, columns, room
             )
@@ -164,28 +169,30 @@ def _keep_strong(
         frame: the image.
         threshold: the parameters.
         columns: for each column, a row, and the number of usable pixels, their counts
-            and squares in the 7 rows around that: kept from one call to the next.
+            and squares in the 7 rows around that: for pixels that share columns.
         found: flat indices.
 
     Returns:
         How many are strong.
     """
-    pixels, limits, n = frame.pixels, frame.limits, frame.pixels.shape[1]
+    pixels, usable, n = frame.pixels, frame.usable, frame.pixels.shape[1]
+    lowest, span = frame.limits[0], frame.limits[1]
     n_strong = 0
     for k in range(found.size):
         j = found[k] // n
         i = found[k] - j * n
         m, x, y = 0, 0, 0
         for column in range(max(i - HALF, 0), min(i + HALF + 1, n)):
-            at = np.uintp(column)
-            if columns[0, at] != j:
-                _move_column(frame, at, j, columns)
-            m += columns[1, at]
-            x += columns[2, at]
-            y += columns[3, at]
-        value = np.float64(pixels[j, i])
-        is_usable = pixels.dtype.type(pixels[j, i] - limits[0]) <= limits[1]
-        is_usable &= frame.usable[j, i] & (value > threshold.global_threshold)
+            at = _u(column)
+            if columns[_ROW, at] != j:
+                _sum_column(pixels, usable, lowest, span, j, at, columns)
+            m += columns[_COUNT, at]
+            x += columns[_SUM, at]
+            y += columns[_SQUARES, at]
+        count = pixels[_u(j), _u(i)]
+        is_usable = pixels.dtype.type(count - lowest) <= span
+        is_usable &= usable[_u(j), _u(i)]
+        value = np.float64(count)
         if is_usable and _is_strong(value, float(m), float(x), float(y), threshold):
             found[n_strong] = found[k]
             n_strong += 1
@@ -193,32 +200,29 @@ def _keep_strong(
 
 
 @njit(cache=True, nogil=True)
-def _move_column(frame: Frame, column: np.uintp, j: int, columns: Indices) -> None:
-    """Set the sums over the 7 rows around row j, from those of row j - 1 if present."""
-    first, stop = max(j - HALF, 0), min(j + HALF + 1, frame.pixels.shape[0])
-    if columns[0, column] == j - 1:
-        first = j + HALF
-        if j > HALF:
-            _add_pixel(frame, np.uintp(j - HALF - 1), column, -1, columns)
-    else:
-        columns[1:, column] = 0
-    for row in range(first, stop):
-        _add_pixel(frame, np.uintp(row), column, 1, columns)
-    columns[0, column] = j
-
-
-@njit(cache=True, nogil=True)
-def _add_pixel(
-    frame: Frame, row: np.uintp, column: np.uintp, sign: int, columns: Indices
+def _sum_column(
+    pixels: Pixels,
+    usable: Mask,
+    lowest: np.integer,
+    span: np.integer,
+    j: int,
+    column: np.uintp,
+    columns: Indices,
 ) -> None:
-    """Add `sign` times a pixel, if it counts, to the sums of its column."""
-    pixels, limits = frame.pixels, frame.limits
-    value = np.int64(pixels[row, column])
-    counts = pixels.dtype.type(pixels[row, column] - limits[0]) <= limits[1]
-    if counts and value < COUNT_LIMIT and frame.usable[row, column]:
-        columns[1, column] += sign
-        columns[2, column] += sign * value
-        columns[3, column] += sign * value * value
+    """Set the sums over the 7 rows around row j of one column."""
+    m, x, y = 0, 0, 0
+    for k in range(max(j - HALF, 0), min(j + HALF + 1, pixels.shape[0])):
+        count = pixels[_u(k), column]
+        counted = pixels.dtype.type(count - lowest) <= span
+        counted &= usable[_u(k), column] & (count < COUNT_LIMIT)
+        value = np.int64(count) if counted else 0
+        m += counted
+        x += value
+        y += value * value
+    columns[_ROW, column] = j
+    columns[_COUNT, column] = m
+    columns[_SUM, column] = x
+    columns[_SQUARES, column] = y
 
 
 @njit(cache=True, nogil=True)
@@ -226,7 +230,7 @@ def _is_strong(
     value: float, m: float, x: float, y: float, threshold: Threshold
 ) -> bool:
     """Test a pixel, with the sums over its window, as DIALS does."""
-    if m < threshold.min_count:
+    if m < threshold.min_count or value <= threshold.global_threshold:
         return False
     excess = m * y - x * x - x * (m - 1)
     limit = x * threshold.sigma_background * sqrt(2 * (m - 1))

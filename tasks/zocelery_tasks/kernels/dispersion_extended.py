@@ -138,8 +138,8 @@ def _list(
 ) -> int:
     """Append the strong pixels of tiles to `found`; return how many there are then."""
     for k in range(begin, end):
-        tile, room = memory.tiles[k], found[n_found:]
-        n_found += list_strong(frame, threshold, memory, tile, room)
+        tile = memory.tiles[k]
+        n_found = list_strong(frame, threshold, memory, tile, found, n_found)
     return n_found
 
 
