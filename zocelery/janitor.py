@@ -41,7 +41,7 @@ class Janitor:
         while not self._ended.wait(self._interval):
             try:
                 store = self._deployment.store
-                if store.acquire(LEASE, self._owner, 3 * self._interval):
+                if store.leases.acquire(LEASE, self._owner, 3 * self._interval):
                     self.round(store)
             except Exception:
                 logger.exception("A round of the janitor broke off")

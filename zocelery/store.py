@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-PREFIX = "zocelery:"
+from zocelery.leases import PREFIX, Leases
+
 _PARTS = (
     "recipe",
     "opened",
@@ -55,18 +56,6 @@ _SET_RUNNING = """
 if redis.call('HGET', KEYS[1], 'state') == 'submitting' then
   redis.call('HSET', KEYS[1], 'state', 'running')
 end
-"""
-
-_EXTEND = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-end
-return 0
-"""
-
-_RELEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
 """
 
 
@@ -116,6 +105,7 @@ class RunStore:
         answer is text or bytes, there or still to be awaited.
         """
         self.client = client
+        self.leases = Leases(client)
 
     # runs
 
@@ -370,31 +360,6 @@ class RunStore:
         found = self.client.hgetall(self._key(run, "streams", gather))
         return {stream: state == "closed" for stream, state in found.items()}
 
-    # leases and delivery counts
-
-    def acquire(self, name: str, owner: str, seconds: float) -> bool:
-        """Take the lease `name` unless somebody else holds it."""
-        key = PREFIX + "lease:" + name
-        taken = self.client.set(key, owner, nx=True, px=int(seconds * 1000))
-        return bool(taken) or self.extend(name, owner, seconds)
-
-    def extend(self, name: str, owner: str, seconds: float) -> bool:
-        """Hold a lease longer; False if it has been lost."""
-        key = PREFIX + "lease:" + name
-        return bool(self._extend(keys=[key], args=[owner, int(seconds * 1000)]))
-
-    def release(self, name: str, owner: str) -> None:
-        """Give a lease back."""
-        self._release(keys=[PREFIX + "lease:" + name], args=[owner])
-
-    def count_delivery(self, task_id: str, expires: int = 86400) -> int:
-        """Count one more delivery of a message and return the count."""
-        key = PREFIX + "deliveries:" + task_id
-        with self.client.pipeline() as pipe:
-            pipe.incr(key)
-            pipe.expire(key, expires)
-            return int(pipe.execute()[0])
-
     @cached_property
     def _set_running(self) -> Any:
         return self.client.register_script(_SET_RUNNING)
@@ -406,14 +371,6 @@ class RunStore:
     @cached_property
     def _finish(self) -> Any:
         return self.client.register_script(_FINISH)
-
-    @cached_property
-    def _extend(self) -> Any:
-        return self.client.register_script(_EXTEND)
-
-    @cached_property
-    def _release(self) -> Any:
-        return self.client.register_script(_RELEASE)
 
     @staticmethod
     def _key(run: str, *parts: str) -> str:

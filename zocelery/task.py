@@ -212,13 +212,13 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
 
     def _is_poison(self, context: RunContext) -> bool:
         limit = context.deployment.settings.workers.delivery_limit
-        return context.store.count_delivery(str(self.request.id)) >= limit
+        return context.store.leases.count_delivery(str(self.request.id)) >= limit
 
     @contextmanager
     def _lease(self, context: RunContext, unit: Unit) -> Iterator[None]:
         """Hold the unit's lease, or come back later if a twin holds it."""
         owner = f"{identity.host_name()}:{threading.get_ident()}:{self.request.id}"
-        if not context.store.acquire(unit.id, owner, LEASE_SECONDS):
+        if not context.store.leases.acquire(unit.id, owner, LEASE_SECONDS):
             logger.warning("A twin of %s is running; coming back later", unit.id)
             raise self.retry(countdown=LEASE_SECONDS / 3, max_retries=None)
         ended = threading.Event()
@@ -231,7 +231,7 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
         finally:
             ended.set()
             keeper.join()
-            context.store.release(unit.id, owner)
+            context.store.leases.release(unit.id, owner)
 
     def _try_again(
         self,
@@ -320,6 +320,6 @@ def _keep_lease(
     context: RunContext, name: str, owner: str, ended: threading.Event
 ) -> None:
     while not ended.wait(LEASE_SECONDS / 3):
-        if not context.store.extend(name, owner, LEASE_SECONDS):
+        if not context.store.leases.extend(name, owner, LEASE_SECONDS):
             logger.error("Lost the lease of %s", name)
             return

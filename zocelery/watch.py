@@ -66,7 +66,7 @@ class Keeper:
         store = self._deployment.store
         for unit, thread in list(self._kept.items()):
             thread.join(timeout=2.0)
-            store.release(f"watch:{unit}", self._owner)
+            store.leases.release(f"watch:{unit}", self._owner)
         if self._kept:
             store.client.lpush(WAKE, "")
 
@@ -75,8 +75,8 @@ class Keeper:
         self._kept = {u: t for u, t in self._kept.items() if t.is_alive()}
         for unit, text in store.client.hgetall(ROWS).items():
             if unit in self._kept:
-                store.extend(f"watch:{unit}", self._owner, lease)
-            elif len(self._kept) < self._most and store.acquire(
+                store.leases.extend(f"watch:{unit}", self._owner, lease)
+            elif len(self._kept) < self._most and store.leases.acquire(
                 f"watch:{unit}", self._owner, lease
             ):
                 row = WatchRow.load(text)
@@ -96,7 +96,7 @@ class Keeper:
             except Exception:
                 logger.exception("The watch broke off; it is adopted again")
                 time.sleep(1.0)
-                self._deployment.store.release(f"watch:{row.unit}", self._owner)
+                self._deployment.store.leases.release(f"watch:{row.unit}", self._owner)
 
 
 class Watch:

@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from zocelery.store import PREFIX, RunStore
+from zocelery.leases import PREFIX
+from zocelery.store import RunStore
 from zocelery.unit import Unit
 
 ROWS = PREFIX + "watches"

@@ -215,7 +215,7 @@ def _sum_column(
         count = pixels[_u(k), column]
         counted = pixels.dtype.type(count - lowest) <= span
         counted &= usable[_u(k), column] & (count < COUNT_LIMIT)
-        value = np.int64(count) if counted else 0
+        value = int(count) if counted else 0
         m += counted
         x += value
         y += value * value
