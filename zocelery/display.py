@@ -1,7 +1,7 @@
 """The live progress of a run in a terminal."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,8 @@ from rich.text import Text
 from zocelery.run import NodeStatus, Run, RunStatus, as_result, is_result
 
 REFRESH_SECONDS = 0.2
+Progress = dict[str, tuple[int, int | None]]
+"""What watches have seen and expect, by node."""
 _STYLES = {
     "done": "green",
     "finished": "green",
@@ -32,12 +34,12 @@ def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
     """
     started = time.monotonic()
     seen: set[tuple[str, str]] = set()
-    expected: dict[str, int] = {}
+    progress: Progress = {}
     with Live(console=console, auto_refresh=False, transient=True) as live:
         drawn = 0.0
         for event in run.events():
-            if event.get("expected"):
-                expected[event["node"]] = event["expected"]
+            if event.get("state") == "progress":
+                progress[event["node"]] = (event["seen"], event["expected"])
             key = (event.get("node", ""), event.get("item", ""))
             if is_result(event) and key not in seen:
                 seen.add(key)
@@ -45,11 +47,11 @@ def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
             now = time.monotonic()
             if console.is_terminal and now - drawn > REFRESH_SECONDS:
                 drawn = now
-                live.update(draw(run.status(), now - started, expected), refresh=True)
+                live.update(draw(run.status(), now - started, progress), refresh=True)
 
 
 def draw(
-    status: RunStatus, seconds: float, expected: Mapping[str, int] | None = None
+    status: RunStatus, seconds: float, progress: Progress | None = None
 ) -> Table:
     """Return a table with one line per node: state, n/N, a bar and a rate."""
     title = f"{status.recipe}  {status.run[:8]}  {status.state}"
@@ -64,15 +66,19 @@ def draw(
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]  # rich's literal
     for node in status.nodes:
-        _add_row(table, node, seconds, expected or {})
+        _add_row(table, node, seconds, (progress or {}).get(node.node))
     return table
 
 
 def _add_row(
-    table: Table, node: NodeStatus, seconds: float, expected: Mapping[str, int]
+    table: Table,
+    node: NodeStatus,
+    seconds: float,
+    seen: tuple[int, int | None] | None,
 ) -> None:
-    total = max(node.total, expected.get(node.node, 0))
-    over = node.done + node.failed
+    total, over = node.total, node.done + node.failed
+    if seen is not None and node.state == "running":  # a watch: what it has seen
+        over, total = seen[0], max(seen[0], seen[1] or 0)
     rate = f"{over / seconds:.0f}/s" if total > 1 and over and seconds > 0 else ""
     table.add_row(
         node.node,

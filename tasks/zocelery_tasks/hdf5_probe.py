@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 
 from zocelery_tasks.hdf5_live_files import Found, NotReadyError, OpenFile, OpenFiles
+from zocelery_tasks.images.hdf5_chunks import corners_of_frame, has_chunk
 
 _BLOCK_NAME = re.compile(r"data_\d+")
 _COUNT_PATHS = tuple(
@@ -147,23 +148,15 @@ class Storage:
         layout = item.id.get_create_plist().get_layout()
         self.is_virtual = layout == h5py.h5d.VIRTUAL
         self._is_compact = layout == h5py.h5d.COMPACT
-        self._chunks = item.chunks
-        self._corners: list[tuple[int, ...]] = []
-        """Pixels of the first and the last chunk of an image."""
-        if self._chunks is not None:
-            sides = zip(item.shape[-2:], self._chunks[-2:], strict=True)
-            last = tuple((side - 1) // chunk * chunk for side, chunk in sides)
-            self._corners = list(dict.fromkeys([(0, 0), last]))
+        self._chunks: tuple[int, ...] | None = item.chunks
+        self._shape = (int(item.shape[-2]), int(item.shape[-1]))
 
     def holds(self, item: h5py.Dataset, index: int) -> bool:
         """Whether all of an image is in the file: chunks come when they are written."""
         if self._chunks is None:
             return self._is_compact or item.id.get_offset() is not None
-        start = (index // self._chunks[0] * self._chunks[0],) if item.ndim == 3 else ()
-        return all(
-            item.id.get_chunk_info_by_coord((*start, *corner)).size > 0
-            for corner in self._corners
-        )
+        corners = corners_of_frame(self._chunks, self._shape, index)
+        return all(has_chunk(item, corner) for corner in corners)
 
 
 def _virtual_map(item: h5py.Dataset) -> Iterator[tuple[int, str, str, int]]:

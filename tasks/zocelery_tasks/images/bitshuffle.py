@@ -102,7 +102,7 @@ class CodecLibrary:
         at = _HEADER.size
         for done in range(0, pixels.nbytes, block):
             size = min(block, pixels.nbytes - done)
-            (length,) = _LENGTH.unpack_from(chunk, at)
+            (length,) = _LENGTH.unpack_from(chunk.data, at)
             at += _LENGTH.size
             if length == size:  # LZ4 would have made it longer
                 ctypes.memmove(target + done, source + at, size)
@@ -119,7 +119,7 @@ def _block_size(chunk: Chunk, pixels: Pixels) -> int:
     """
     if chunk.size < _HEADER.size or chunk.size > _MOST:
         raise ImageError(f"{chunk.size} bytes are no compressed pixels")
-    size, block = _HEADER.unpack_from(chunk)
+    size, block = _HEADER.unpack_from(chunk.data)
     if size != pixels.nbytes or not 0 < block <= _MOST:
         raise ImageError(
             f"{size} bytes of pixels in blocks of {block} instead of {pixels.nbytes}"

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from zocelery.errors import ImageError
-from zocelery_tasks.images.hdf5_file import Hdf5File, open_hdf5
+from zocelery_tasks.images.frame_storage import FrameStorage
+from zocelery_tasks.images.hdf5_file import Hdf5File, current_look, open_hdf5
 from zocelery_tasks.images.hdf5_node import Node
 from zocelery_tasks.images.image import PixelBuffers, Pixels, PixelType
 from zocelery_tasks.images.selection import FrameSelection, select_frames
@@ -19,30 +19,20 @@ from zocelery_tasks.images.selection import FrameSelection, select_frames
 logger = logging.getLogger(__name__)
 
 _BLOCK_NAME = re.compile(r"data_\d+")
-_TYPES: dict[str, PixelType] = {
-    name: np.dtype(name)
-    for name in ("uint8", "uint16", "uint32", "int8", "int16", "int32")
-}
 
 
 @dataclass(frozen=True)
 class Frame:
     """One frame of a dataset."""
 
-    node: Node
+    storage: FrameStorage
     index: int
     """0-based."""
 
     @property
-    def dataset(self) -> h5py.Dataset:
-        """The dataset, of shape (frames, slow, fast), or (slow, fast) for one."""
-        return self.node.item
-
-    @property
     def shape(self) -> tuple[int, int]:
         """Pixels along (slow, fast)."""
-        slow, fast = self.dataset.shape[-2:]
-        return int(slow), int(fast)
+        return self.storage.shape
 
     @property
     def dtype(self) -> PixelType:
@@ -51,10 +41,7 @@ class Frame:
         Raises:
             ImageError: if they are no integers of up to 32 bits.
         """
-        name = self.dataset.dtype.name
-        if name not in _TYPES:
-            raise ImageError(f"{self.node} has pixels of type {name}, not counts")
-        return _TYPES[name]
+        return self.storage.dtype
 
     def read(self, buffers: PixelBuffers | None = None) -> Pixels:
         """Return the pixels, shape (slow, fast).
@@ -63,27 +50,7 @@ class Frame:
             ImageError: if the frame has not been written, is damaged, or compressed in
                 an unknown way.
         """
-        _refuse_unknown_filters(self.node)
-        if not self._is_written():
-            raise ImageError(f"{self.node}[{self.index}] has not been written")
-        pixels = (buffers or PixelBuffers()).take(self.shape, self.dtype)
-        source = np.s_[self.index] if self.dataset.ndim == 3 else np.s_[()]
-        try:
-            self.dataset.read_direct(pixels, source)
-        except OSError as error:
-            raise ImageError(f"{self.node}[{self.index}]: {error}") from error
-        return pixels
-
-    def _is_written(self) -> bool:
-        """Whether there is anything in the file: HDF5 itself answers fill values."""
-        layout = self.dataset.id.get_create_plist().get_layout()
-        if layout == h5py.h5d.CHUNKED:
-            corner = (self.index, 0, 0) if self.dataset.ndim == 3 else (0, 0)
-            chunk = self.dataset.id.get_chunk_info_by_coord(corner)
-            return chunk.byte_offset is not None
-        if layout == h5py.h5d.CONTIGUOUS:
-            return self.dataset.id.get_offset() is not None
-        return True
+        return self.storage.read(self.index, buffers or PixelBuffers())
 
 
 class StoredFrames:
@@ -93,34 +60,43 @@ class StoredFrames:
         """Take what finds the dataset, now and if its file changes, and its name."""
         self._locate = locate
         self._name = name
-        self._node: Node | None = None
+        self._storage: FrameStorage | None = None
         self._parts: list[_Part] = []
+        self._look: object = None
         self.final_count: int | None = None
         """How many frames there are, once they are known and not still coming."""
 
-    def node(self) -> Node:
+    def storage(self) -> FrameStorage:
         """Return the dataset, as long as it is by now if it is being written.
 
         Raises:
             ImageError: if it is missing or holds no images.
         """
-        known = self._node
-        if known is None or open_hdf5(known.file.path) is not known.file:
-            known = self._locate()
-            if known is None or not isinstance(known.item, h5py.Dataset):
+        known = self._storage
+        if known is None or open_hdf5(known.node.file.path) is not known.node.file:
+            node = self._locate()
+            if node is None or not isinstance(node.item, h5py.Dataset):
                 raise ImageError(f"{self._name} is missing")
-            if known.item.ndim not in (2, 3):
-                raise ImageError(f"{known} of shape {known.item.shape} holds no images")
-            self._node, self._parts = known, _parts(known)
-        if known.file.is_live:
-            known.item.refresh()
+            if node.item.ndim not in (2, 3):
+                raise ImageError(f"{node} of shape {node.item.shape} holds no images")
+            known = FrameStorage(node)
+            self._storage, self._parts, self._look = known, _parts(node), None
+        if known.node.file.is_live:
+            self._refresh(known)
         return known
+
+    def _refresh(self, storage: FrameStorage) -> None:
+        """See what has been appended, once in a look."""
+        look = current_look()
+        if look is None or look is not self._look:
+            storage.node.item.refresh()
+            self._look = look
 
     def __len__(self) -> int:
         """Return how many frames there are by now."""
-        node = self.node()
-        count = int(node.item.shape[0]) if node.item.ndim == 3 else 1
-        self.final_count = None if node.file.is_live else count
+        storage = self.storage()
+        count = len(storage)
+        self.final_count = None if storage.node.file.is_live else count
         return count
 
     def frame(self, index: int) -> Frame:
@@ -132,19 +108,21 @@ class StoredFrames:
         Raises:
             ImageError: if a source is missing, or does not reach this far (yet).
         """
-        node = self.node()
-        if not 0 <= index < len(self):
-            raise ImageError(f"{node} has {len(self)} images, not {index + 1}")
-        if not node.item.is_virtual:
-            return Frame(node, index)
+        storage = self.storage()
+        if not 0 <= index < len(storage):
+            raise ImageError(
+                f"{storage.node} has {len(storage)} images, not {index + 1}"
+            )
+        if not storage.is_virtual:
+            return Frame(storage, index)
         parts = [part for part in self._parts if part.concerns(index)]
         if not parts:
-            raise ImageError(f"{node}[{index}] has no source")
+            raise ImageError(f"{storage.node}[{index}] has no source")
         stored = parts[0].frame(index) if len(parts) == 1 else None
         if stored is None:
             for part in parts:
                 part.check()
-        return stored or Frame(node, index)
+        return stored or Frame(storage, index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +154,7 @@ class _Part:
             return None
         position = self.selected.position(index)
         taken = None if position is None else self.taken.index(position)
-        if taken is None or self.source.node().item.shape[1:] != self.shape:
+        if taken is None or self.source.storage().shape != self.shape:
             return None
         return self.source.frame(taken)
 
@@ -294,15 +272,3 @@ def _block_names(group: Node) -> list[str]:
         return [signal]
     blocks = sorted(name for name in names if _BLOCK_NAME.fullmatch(name))
     return blocks or [name for name in ("data",) if name in names]
-
-
-def _refuse_unknown_filters(node: Node) -> None:
-    """Raise ImageError if HDF5 cannot undo a compression of the dataset."""
-    plist = node.item.id.get_create_plist()
-    for number in range(plist.get_nfilters()):
-        code, _, _, name = plist.get_filter(number)
-        if not h5py.h5z.filter_avail(code):
-            raise ImageError(
-                f"{node} is compressed with the unknown filter {code} "
-                f"({name.decode('ascii', 'replace') or 'no name'})"
-            )

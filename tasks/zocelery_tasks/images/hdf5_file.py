@@ -4,6 +4,8 @@ import os
 import struct
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,6 +42,7 @@ class Hdf5File:
         self.path = file
         self._identity, self._state = _look_at(file)
         self.is_live = _is_being_written(file, self._state[1])
+        self._look: object = None
         try:
             self.handle = h5py.File(file, "r", swmr=self.is_live, locking=False)
         except OSError as error:
@@ -48,17 +51,29 @@ class Hdf5File:
     def is_current(self) -> bool:
         """Whether the path still means this file, unchanged but for what is appended.
 
+        The file system is asked once in a look.
+
         Raises:
             ImageError: if the file has been removed, or can no longer be read.
         """
+        look = current_look()
+        if look is not None and look is self._look:
+            return True
+        is_current = self._is_unchanged()
+        self._look = look if is_current else None
+        return is_current
+
+    def _is_unchanged(self) -> bool:
         identity, state = _look_at(self.path)
         if identity != self._identity:
             return False
         if state == self._state:
             return True
         grows = self.is_live and state[1] >= self._state[1]
+        if not grows or not _is_being_written(self.path, state[1]):
+            return False
         self._state = state
-        return grows and _is_being_written(self.path, state[1])
+        return True
 
     def sibling(self, name: str) -> Path:
         """Return where a link in this file to a file `name` leads.
@@ -76,6 +91,30 @@ class Hdf5File:
         raise ImageError(f"{self.path}: linked file {name} is missing")
 
 
+class _Look(threading.local):
+    """What tells one look at files from the next, None outside of any."""
+
+    token: object = None
+
+
+_look = _Look()
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Take files that have been found unchanged for unchanged until the end."""
+    before, _look.token = _look.token, object()
+    try:
+        yield
+    finally:
+        _look.token = before
+
+
+def current_look() -> object:
+    """Return what stands for this thread's look, None outside of any."""
+    return _look.token
+
+
 class _OpenFiles:
     """The files that this process has open, least recently used first."""
 
@@ -84,6 +123,11 @@ class _OpenFiles:
     def __init__(self) -> None:
         self._files: OrderedDict[Path, Hdf5File] = OrderedDict()
         self._process = os.getpid()
+
+    def has(self, file: Path) -> bool:
+        with self._lock:
+            known = self._files.get(file) if self._process == os.getpid() else None
+            return known is not None and known.is_current()
 
     def get(self, file: Path) -> Hdf5File:
         with self._lock:
@@ -117,6 +161,15 @@ def open_hdf5(file: Path) -> Hdf5File:
         TemporaryError: if the file server fails.
     """
     return _open_files.get(file)
+
+
+def is_open(file: Path) -> bool:
+    """Whether `file` is open and has not changed, and thus is an HDF5 file.
+
+    Raises:
+        ImageError: if it has been removed, or can no longer be read.
+    """
+    return _open_files.has(file)
 
 
 def _look_at(file: Path) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -1,5 +1,6 @@
 """One diffraction image in memory."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ Pixels = npt.NDArray[np.integer[Any]]
 """Counts, shape (slow, fast)."""
 
 PixelType = np.dtype[np.integer[Any]]
+
+_MAX_ARRAYS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,18 +31,33 @@ class Image:
 
 
 class PixelBuffers:
-    """Memory for pixels that is used again and again, one array per shape and type.
+    """Memory for pixels that is used again and again: an array per shape and type.
 
     For whoever looks at one image at a time: an image that is read with the same
-    buffers overwrites the pixels of the one before. Not for use by two threads.
+    buffers overwrites the pixels of the one before. Of several shapes and types the
+    last two are kept. Not for use by two threads.
     """
 
     def __init__(self) -> None:
-        self._arrays: dict[tuple[tuple[int, int], str], Pixels] = {}
+        self._arrays: OrderedDict[tuple[tuple[int, int], str], Pixels] = OrderedDict()
+        self._bytes = np.empty(0, np.uint8)
 
     def take(self, shape: tuple[int, int], dtype: npt.DTypeLike) -> Pixels:
         """Return the array for `shape` (slow, fast) and `dtype`, C-contiguous."""
         key = (shape, np.dtype(dtype).str)
-        if key not in self._arrays:
-            self._arrays[key] = np.empty(shape, dtype=dtype)
-        return self._arrays[key]
+        array = self._arrays.pop(key, None)
+        if array is None:
+            array = np.empty(shape, dtype=dtype)
+        self._arrays[key] = array
+        if len(self._arrays) > _MAX_ARRAYS:
+            self._arrays.popitem(last=False)
+        return array
+
+    def take_bytes(self, size: int) -> npt.NDArray[np.uint8]:
+        """Return room for `size` bytes of compressed pixels.
+
+        Memory that is never written to costs nothing.
+        """
+        if self._bytes.size < size:
+            self._bytes = np.empty(size, np.uint8)
+        return self._bytes[:size]

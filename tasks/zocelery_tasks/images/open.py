@@ -31,9 +31,10 @@ def open_image(
         TemporaryError: if the file server fails, so that trying again may help.
     """
     try:
-        if is_hdf5(file):
-            return open_collection(file).image(image_number, buffers)
-        return _cbf_image(file, image_number, buffers)
+        with hdf5_file.one_look():
+            if is_hdf5(file):
+                return open_collection(file).image(image_number, buffers)
+            return _cbf_image(file, image_number, buffers)
     except TaskError as error:
         place = f"{file}: image {image_number}: "
         message = str(error).removeprefix(f"{file}: ")
@@ -50,7 +51,8 @@ def count_images(file: Path) -> int:
         TemporaryError: if the file server fails, so that trying again may help.
     """
     try:
-        return len(open_collection(file)) if is_hdf5(file) else 1
+        with hdf5_file.one_look():
+            return len(open_collection(file)) if is_hdf5(file) else 1
     except _UNEXPECTED as error:
         raise _unreadable(file, error) from error
 
@@ -62,6 +64,8 @@ def is_hdf5(file: Path) -> bool:
         ImageError: if it is neither, is missing or may not be read.
         TemporaryError: if the file server fails.
     """
+    if hdf5_file.is_open(file):
+        return True
     head = read_bytes(file, _HEAD)
     if head.startswith(hdf5_file.SIGNATURE):
         return True

@@ -27,10 +27,10 @@ def end_of_blocks(chunk: npt.NDArray[np.uint8], start: int, count: int) -> int:
     for _ in range(count):
         if at + _LENGTH > chunk.size:
             return -1
-        length = 0
+        length = np.int64(0)
         for k in range(_LENGTH):
             length = length << 8 | np.int64(chunk[at + k])
-        at += _LENGTH + length
+        at += _LENGTH + int(length)
         if at > chunk.size:
             return -1
     return at
