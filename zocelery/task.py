@@ -8,9 +8,10 @@ its end recorded; only then is its message acknowledged.
 import logging
 import random
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
@@ -37,7 +38,9 @@ from zocelery.watch_row import store_watch
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0
-"""A task that must not have a twin renews its lease three times in this time."""
+"""A long task that must not have a twin renews its lease three times in this time."""
+GATHER_LEASE_SECONDS = 6.0
+"""The same for gathers, which are short and for which people wait."""
 PASSING_ERRORS = (
     TemporaryError,
     BrokerError,
@@ -217,13 +220,17 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
     @contextmanager
     def _lease(self, context: RunContext, unit: Unit) -> Iterator[None]:
         """Hold the unit's lease, or come back later if a twin holds it."""
-        owner = f"{identity.host_name()}:{threading.get_ident()}:{self.request.id}"
-        if not context.store.leases.acquire(unit.id, owner, LEASE_SECONDS):
+        gathers = context.plan.is_gather(unit.node)
+        seconds = GATHER_LEASE_SECONDS if gathers else LEASE_SECONDS
+        owner = f"{identity.host_name()}:{uuid.uuid4()}"
+        if not context.store.leases.acquire(unit.id, owner, seconds):
             logger.warning("A twin of %s is running; coming back later", unit.id)
-            raise self.retry(countdown=LEASE_SECONDS / 3, max_retries=None)
+            self._come_back_later(seconds / 3)
         ended = threading.Event()
         keeper = threading.Thread(
-            target=_keep_lease, args=(context, unit.id, owner, ended), daemon=True
+            target=_keep_lease,
+            args=(context, unit.id, owner, seconds, ended),
+            daemon=True,
         )
         keeper.start()
         try:
@@ -232,6 +239,15 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
             ended.set()
             keeper.join()
             context.store.leases.release(unit.id, owner)
+
+    def _come_back_later(self, seconds: float) -> NoReturn:
+        """Publish the running task's message again, as it is, for some time later."""
+        self.signature_from_request(
+            self.request,
+            countdown=max(1, round(seconds)),
+            retries=self.request.retries,  # it has not been tried: it waits
+        ).apply_async()
+        raise Ignore
 
     def _try_again(
         self,
@@ -317,9 +333,13 @@ def one_line(error: BaseException) -> str:
 
 
 def _keep_lease(
-    context: RunContext, name: str, owner: str, ended: threading.Event
+    context: RunContext,
+    name: str,
+    owner: str,
+    seconds: float,
+    ended: threading.Event,
 ) -> None:
-    while not ended.wait(LEASE_SECONDS / 3):
-        if not context.store.leases.extend(name, owner, LEASE_SECONDS):
+    while not ended.wait(seconds / 3):
+        if not context.store.leases.extend(name, owner, seconds):
             logger.error("Lost the lease of %s", name)
             return

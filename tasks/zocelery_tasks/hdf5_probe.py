@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 
 from zocelery_tasks.hdf5_live_files import Found, NotReadyError, OpenFile, OpenFiles
-from zocelery_tasks.images.hdf5_chunks import corners_of_frame, has_chunk
+from zocelery_tasks.images.hdf5_chunks import FrameChunks
 
 _BLOCK_NAME = re.compile(r"data_\d+")
 _COUNT_PATHS = tuple(
@@ -148,15 +148,13 @@ class Storage:
         layout = item.id.get_create_plist().get_layout()
         self.is_virtual = layout == h5py.h5d.VIRTUAL
         self._is_compact = layout == h5py.h5d.COMPACT
-        self._chunks: tuple[int, ...] | None = item.chunks
-        self._shape = (int(item.shape[-2]), int(item.shape[-1]))
+        self._chunks = FrameChunks(item) if item.chunks else None
 
     def holds(self, item: h5py.Dataset, index: int) -> bool:
         """Whether all of an image is in the file: chunks come when they are written."""
         if self._chunks is None:
             return self._is_compact or item.id.get_offset() is not None
-        corners = corners_of_frame(self._chunks, self._shape, index)
-        return all(has_chunk(item, corner) for corner in corners)
+        return self._chunks.hold(item, index)
 
 
 def _virtual_map(item: h5py.Dataset) -> Iterator[tuple[int, str, str, int]]:

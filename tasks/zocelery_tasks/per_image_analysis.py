@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zocelery.errors import ImageError
-from zocelery_tasks.images.image import Image
+from zocelery_tasks.images.image import Image, PixelBuffers
 from zocelery_tasks.images.sensor_material import attenuation_coefficient
 from zocelery_tasks.kernels.resolution import (
     Sensor,
@@ -118,13 +118,19 @@ def _sensor(image: Image) -> Sensor | None:
     return None if attenuation is None else Sensor(attenuation, thickness)
 
 
-class _Finders(threading.local):
-    """The spot finders of one thread: they keep memory from image to image."""
+def pixel_buffers() -> PixelBuffers:
+    """Return this thread's memory for the pixels of one image after the other."""
+    return _memory.buffers
+
+
+class _Memory(threading.local):
+    """What one thread keeps from image to image: pixels and spot finders."""
 
     def __init__(self) -> None:
+        self.buffers = PixelBuffers()
         self._finders: dict[tuple[str, str], SpotFinder] = {}
 
-    def get(self, parameters: PerImageAnalysisParameters) -> SpotFinder:
+    def finder(self, parameters: PerImageAnalysisParameters) -> SpotFinder:
         key = (parameters.threshold_algorithm, parameters.dials_rule)
         if key not in self._finders:
             self._finders[key] = SpotFinder(
@@ -136,13 +142,13 @@ class _Finders(threading.local):
         return self._finders[key]
 
 
-_finders = _Finders()
+_memory = _Memory()
 
 
 def _find_spots(image: Image, parameters: PerImageAnalysisParameters) -> SpotTable:
     detector = image.detector
     try:
-        return _finders.get(parameters).find(
+        return _memory.finder(parameters).find(
             image.pixels,
             detector.mask,
             detector.trusted.limits(parameters.dials_rule),

@@ -60,3 +60,29 @@ def test_a_gather_body_that_comes_twice_at_once_runs_once():
     follower.wait(WAIT)
     tries = current_deployment().history.run_tries(run.id)
     assert sum(t["node"] == "c" for t in tries) == 1
+
+
+def test_a_twin_waits_until_the_first_has_ended_and_then_does_nothing():
+    nodes = {"a": {"task": "sleep", "parameters": {"seconds": 1.5}}}
+    run = submit({"nodes": nodes, "start": [["a", {"x": 1}]]})
+    publish(get_context(app, run.id))
+    assert run.result(WAIT) == {"x": 1}
+    tries = current_deployment().history.run_tries(run.id)
+    assert [t["state"] for t in tries] == ["done"]
+
+
+def test_a_twin_of_a_gather_whose_worker_died_runs_when_the_lease_has_lapsed():
+    leases = current_deployment().store.leases
+    document = {
+        "nodes": {
+            "a": {**ECHO, "output": ["b", "c"]},
+            "b": {"task": "sleep", "parameters": {"seconds": 0.5}, "output": "d"},
+            "c": {**ECHO, "output": "d"},
+            "d": {"task": "collect"},
+        },
+        "start": [["a", {"x": 1}]],
+    }
+    run = submit(document)
+    unit = get_context(app, run.id).canvas.gather_unit("d", RUN_ITSELF)
+    assert leases.acquire(unit, "a worker that is dead", 3.0)
+    assert run.result(WAIT)["members"] == [{"x": 1}, {"x": 1}]

@@ -1,6 +1,8 @@
 """The detector that a NeXus entry describes."""
 
 import logging
+import threading
+import weakref
 from functools import lru_cache
 
 import numpy as np
@@ -87,8 +89,7 @@ class DetectorEntry:
             return usable
         values = np.squeeze(stored.item[()])
         if values.shape == shape:
-            usable = usable & (values == 0)
-            usable.flags.writeable = False
+            usable = _shared_masks.share(usable & (values == 0))
         elif values.shape == shape[::-1]:  # as at Diamond until 2021; so does DIALS
             logger.warning("%s has its sides exchanged and is not used", stored)
         else:
@@ -96,6 +97,32 @@ class DetectorEntry:
                 f"{stored} of shape {values.shape} does not fit images of {shape}"
             )
         return usable
+
+
+class _SharedMasks:
+    """Makes equal masks one array, so that collections of a detector share theirs.
+
+    A mask of a large detector takes 18 MB, and spot finding looks through a mask that
+    it has not met before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: list[weakref.ref[Mask]] = []
+
+    def share(self, mask: Mask) -> Mask:
+        """Return a read-only array that equals `mask`."""
+        with self._lock:
+            known = [array for ref in self._known if (array := ref()) is not None]
+            for array in known:
+                if np.array_equal(array, mask):
+                    return array
+            mask.flags.writeable = False
+            self._known = [weakref.ref(array) for array in (*known, mask)]
+        return mask
+
+
+_shared_masks = _SharedMasks()
 
 
 @lru_cache(maxsize=16)

@@ -78,7 +78,7 @@ def join_panels(panels: Sequence[Panel], name: str) -> Panel:
 
 
 def mask_of_panels(panels: Sequence[Panel], shape: tuple[int, int], name: str) -> Mask:
-    """Return a mask of `shape` (slow, fast), True inside the panels.
+    """Return a read-only mask of `shape` (slow, fast), True inside the panels.
 
     A single panel whose sides are exchanged is the whole image: so did Diamond's
     beamlines write it until 2021.
@@ -100,4 +100,5 @@ def mask_of_panels(panels: Sequence[Panel], shape: tuple[int, int], name: str) -
                 f"module of {size[1]} x {size[0]} pixels"
             )
         mask[panel.first[0] : ends[0], panel.first[1] : ends[1]] = True
+    mask.flags.writeable = False
     return mask

@@ -1,0 +1,71 @@
+"""Images of many kinds, to compare ways of finding strong pixels."""
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+Image = npt.NDArray[np.integer]
+
+DTYPES = (np.uint8, np.uint16, np.uint32, np.int32)
+
+
+def random_image(rng: np.random.Generator, most: int = 48) -> tuple[Image, Mask]:
+    """Return an image of up to `most` pixels a side, and its mask."""
+    shape = tuple(rng.integers(1, most, 2))
+    counts = background(rng, shape)
+    add_spots(rng, counts, rng.integers(0, 8))
+    if rng.random() < 0.3:
+        add_extremes(rng, counts)
+    mask = random_mask(rng, shape)
+    dtype = DTYPES[rng.integers(len(DTYPES))]
+    top = np.iinfo(dtype).max
+    image = np.minimum(counts, top - 1).astype(dtype)
+    flagged = ~mask & (rng.random(shape) < 0.7)
+    image[flagged] = -1 if dtype is np.int32 else top
+    return image, mask
+
+
+def background(
+    rng: np.random.Generator, shape: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """Return Poisson counts of any mean up to 5000, even, overdispersed or striped."""
+    mean = np.full(shape, 10 ** rng.uniform(-2, 3.7 if rng.random() < 0.5 else 1.2))
+    kind = rng.integers(4)
+    if kind == 0:
+        width = rng.uniform(0.05, 3)
+        mean *= rng.gamma(1 / width, width, shape)
+    if kind == 1:
+        mean[:, rng.integers(shape[1]) :] *= 20
+    return rng.poisson(mean)
+
+
+def add_spots(rng: np.random.Generator, counts: npt.NDArray[np.int64], n: int) -> None:
+    y, x = np.mgrid[: counts.shape[0], : counts.shape[1]]
+    for _ in range(n):
+        at = rng.uniform(0, counts.shape[0]), rng.uniform(0, counts.shape[1])
+        r2 = (y - at[0]) ** 2 + (x - at[1]) ** 2
+        width, height = rng.uniform(0.4, 3), 10 ** rng.uniform(0.5, 4.5)
+        counts += rng.poisson(height * np.exp(-r2 / (2 * width**2)))
+
+
+def add_extremes(rng: np.random.Generator, counts: npt.NDArray[np.int64]) -> None:
+    """Add hot pixels, also beyond 2**24, and one even patch."""
+    rows, columns = counts.shape
+    for _ in range(3):
+        counts[rng.integers(rows), rng.integers(columns)] += int(
+            10 ** rng.uniform(1, 8)
+        )
+    j, i, size = rng.integers(rows), rng.integers(columns), rng.integers(1, 12)
+    counts[j : j + size, i : i + size] = int(10 ** rng.uniform(1, 7.5))
+
+
+def random_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> Mask:
+    """Return a mask with bad pixels, gaps between modules, both or neither."""
+    mask = np.ones(shape, np.bool_)
+    if rng.random() < 0.5:
+        mask &= rng.random(shape) > rng.uniform(0, 0.15)
+    for _ in range(rng.integers(0, 3)):
+        j, i = rng.integers(shape[0]), rng.integers(shape[1])
+        mask[j : j + rng.integers(0, 14)] = False
+        mask[:, i : i + rng.integers(0, 14)] = False
+    return mask
