@@ -50,9 +50,7 @@ def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
                 live.update(draw(run.status(), now - started, progress), refresh=True)
 
 
-def draw(
-    status: RunStatus, seconds: float, progress: Progress | None = None
-) -> Table:
+def draw(status: RunStatus, seconds: float, progress: Progress | None = None) -> Table:
     """Return a table with one line per node: state, n/N, a bar and a rate."""
     title = f"{status.recipe}  {status.run[:8]}  {status.state}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)

@@ -68,15 +68,17 @@ class Run:
         counts = self._deployment.store.counts(self.id) or row["counts"] or {}
         units = {unit["node"]: unit for unit in history.run_nodes(self.id)}
         names = dict.fromkeys([*row["document"]["nodes"], *counts, *units])
+        state = self.state
+        untouched = "skipped" if state in ENDED else "waiting"
         return RunStatus(
             run=self.id,
             recipe=row["recipe"],
-            state=self.state,
+            state=state,
             submitted=row["submitted"],
             ended=row["ended"],
             error=row["error"],
             nodes=tuple(
-                _node_status(name, counts.get(name, {}), units.get(name, {}))
+                _node_status(name, counts.get(name, {}), units.get(name, {}), untouched)
                 for name in names
             ),
         )
@@ -189,7 +191,7 @@ def as_result(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _node_status(
-    name: str, counts: Mapping[str, int], unit: Mapping[str, Any]
+    name: str, counts: Mapping[str, int], unit: Mapping[str, Any], untouched: str
 ) -> NodeStatus:
     total, done = counts.get("total", 0), counts.get("done", 0)
     failed = counts.get("failed", 0) + counts.get("parked", 0)
@@ -197,7 +199,7 @@ def _node_status(
     if unit.get("state") and total <= 1:
         state = str(unit["state"])
     elif not total:
-        state = "waiting"
+        state = untouched
     else:
         state = "running" if ended < total else "done" if done else "failed"
     return NodeStatus(

@@ -74,6 +74,10 @@ def check() -> None:
     click.echo(f"environment   {settings.environment}")
     tasks = list(load_catalogue(settings.queues))
     click.echo(f"tasks         {', '.join(task.name for task in tasks)}")
+    for task in tasks:
+        if task.warm_up is not None:
+            task.warm_up()
+    click.echo("kernels       compiled")
     check_servers(app, current_deployment())
     click.echo(f"broker        {without_password(settings.broker.url)}")
     click.echo(f"redis         {without_password(settings.redis.url)}")

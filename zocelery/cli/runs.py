@@ -10,6 +10,8 @@ from rich.table import Table
 
 from zocelery import display
 from zocelery.deployment import current_deployment
+from zocelery.recipe import Recipe
+from zocelery.recipe_format import dump_recipe
 from zocelery.run import Run, as_result, find_run, is_result
 
 
@@ -31,7 +33,7 @@ def runs(limit: int, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in ("run", "recipe", "state", "submitted", "took"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == "run")
     for row in rows:
         took = f"{row['ended'] - row['submitted']:.1f} s" if row["ended"] else ""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["submitted"]))
@@ -63,6 +65,7 @@ def show(run: str, as_json: bool) -> None:
     row = history.run(run)
     known = {
         **row,
+        "document": dump_recipe(Recipe.model_validate(row["document"])),
         "nodes": history.run_nodes(row["run"]),
         "tries": history.run_tries(row["run"]),
         "failures": history.run_failures(row["run"]),
