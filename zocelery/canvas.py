@@ -18,7 +18,8 @@ from zocelery.parts import stream_part
 from zocelery.plan import Fan, Plan
 from zocelery.queues import HIGHEST_PRIORITY
 from zocelery.recipe import DEFAULT_CHANNEL
-from zocelery.store import FanRecord, RunStore
+from zocelery.records import FanRecord
+from zocelery.store import RunStore
 
 FORWARD_TASK = "zocelery.forward"
 """Passes the end of a stream on as one part of an outer chord."""
@@ -131,6 +132,8 @@ class Canvas:
         if not plain or edges[0].kind is not ChannelKind.ONCE or len(targets) != 1:
             return None
         follower = targets[0]
+        if self.plan.recipe.nodes[follower].transport_delay:
+            return None
         follows = not self.plan.is_gather(follower) and self.plan.spec(follower)
         return follower if follows else None
 
@@ -160,6 +163,12 @@ class Canvas:
         if place.depth:
             args = (*args, place.item, place.stream, str(place.depth))
         where = f" #{place.item}" if place.item else ""
+        node = self.plan.recipe.nodes[name]
+        limits: dict[str, Any] = {}
+        if node.timeout:
+            limits["soft_time_limit"] = node.timeout
+        if node.transport_delay:
+            limits["countdown"] = max(1, round(node.transport_delay))
         return Signature(
             celery_name(spec.name),
             args=args,
@@ -169,6 +178,7 @@ class Canvas:
                 "priority": self._priority,
                 "argsrepr": f"{name}{where} of run {self.run[:8]}",
                 "kwargsrepr": "",
+                **limits,
             },
             app=self.app,
         )

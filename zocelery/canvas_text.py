@@ -9,7 +9,7 @@ from zocelery.canvas import Canvas, Place, celery_name
 from zocelery.catalogue import Catalogue, ChannelKind
 from zocelery.plan import ERROR_CHANNEL, Edge, Plan, Scope
 from zocelery.recipe import Recipe
-from zocelery.store import FanRecord
+from zocelery.records import FanRecord
 
 _INDENT = "    "
 

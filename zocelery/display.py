@@ -33,16 +33,13 @@ def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
     On anything but a terminal nothing is drawn.
     """
     started = time.monotonic()
-    seen: set[tuple[str, str]] = set()
     progress: Progress = {}
     with Live(console=console, auto_refresh=False, transient=True) as live:
         drawn = 0.0
         for event in run.events():
             if event.get("state") == "progress":
                 progress[event["node"]] = (event["seen"], event["expected"])
-            key = (event.get("node", ""), event.get("item", ""))
-            if is_result(event) and key not in seen:
-                seen.add(key)
+            if is_result(event):
                 yield as_result(event)
             now = time.monotonic()
             if console.is_terminal and now - drawn > REFRESH_SECONDS:

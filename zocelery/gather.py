@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from zocelery.context import RunContext
 from zocelery.errors import PermanentError
 from zocelery.messages import Member, Missing
-from zocelery.store import Entry
+from zocelery.records import Entry
 from zocelery.unit import Unit
 
 

@@ -26,11 +26,22 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+)
 
-from zocelery.errors import ServerUnreachableError, TemporaryError, UnknownRunError
+from zocelery.errors import (
+    ConfigurationError,
+    ServerUnreachableError,
+    TemporaryError,
+    UnknownRunError,
+)
 
 SCHEMA_VERSION = 1
+LONGEST_ITEM = 64
 
 _metadata = MetaData()
 
@@ -80,7 +91,7 @@ failures = Table(
     _metadata,
     Column("run", String(64), primary_key=True),
     Column("node", String(190), primary_key=True),
-    Column("item", String(64), primary_key=True),
+    Column("item", String(LONGEST_ITEM), primary_key=True),
     Column("error", Text, nullable=False),
 )
 
@@ -100,7 +111,7 @@ class History:
         """
         try:
             _metadata.create_all(self.engine)
-        except OperationalError as error:
+        except (OperationalError, ProgrammingError, IntegrityError) as error:
             if "already exists" in str(error):  # two processes at once
                 return
             shown = self.engine.url.render_as_string(hide_password=True)
@@ -172,7 +183,7 @@ class History:
         """Record the members of a fan-out that failed at `node`, by item."""
         with self._writing() as connection:
             for item, error in errors.items():
-                key = {"run": run, "node": node, "item": item}
+                key = {"run": run, "node": node, "item": item[:LONGEST_ITEM]}
                 _upsert(connection, failures, key, {"error": error})
 
     def delete_run(self, run: str) -> None:
@@ -189,10 +200,14 @@ class History:
         Raises:
             UnknownRunError: no run, or more than one, fits.
         """
-        found = self._rows(select(runs).where(runs.c.run.startswith(run)).limit(2))
-        exact = [row for row in found if row["run"] == run]
-        if exact or len(found) == 1:
-            return (exact or found)[0]
+        if not run:
+            raise UnknownRunError("no run is named")
+        found = self._rows(select(runs).where(runs.c.run == run))
+        if not found:
+            begins = runs.c.run.startswith(run, autoescape=True)
+            found = self._rows(select(runs).where(begins).limit(2))
+        if len(found) == 1:
+            return found[0]
         problem = "more than one run starts" if found else "no run is known that starts"
         raise UnknownRunError(f"{problem} with {run!r}")
 
@@ -229,12 +244,18 @@ class History:
 
 
 def _engine(url: str) -> Engine:
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigurationError(f"history.url cannot be used: {error}") from error
     if parsed.database and parsed.database.startswith("~"):
         file = Path(parsed.database).expanduser()
         file.parent.mkdir(parents=True, exist_ok=True)
         parsed = parsed.set(database=str(file))
-    engine = create_engine(parsed, pool_pre_ping=True)
+    try:
+        engine = create_engine(parsed, pool_pre_ping=True)
+    except (ArgumentError, ImportError) as error:
+        raise ConfigurationError(f"history.url cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")

@@ -1,5 +1,6 @@
 """Outbox: what one unit sends while it runs, and what it still owes when it ends."""
 
+import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +18,13 @@ from zocelery.messages import Emission
 from zocelery.parts import own_parts, passed_on_parts
 from zocelery.plan import ERROR_CHANNEL, Edge, Fan
 from zocelery.recipe import DEFAULT_CHANNEL
-from zocelery.store import Entry, FanRecord
+from zocelery.records import Entry, FanRecord
 from zocelery.unit import Unit
 
 END_RUN_TASK = "zocelery.end_run"
 """Brings a run to its end once nothing of it is under way."""
+MOST_BLOCKED = 100
+"""While more than this is under way nobody asks whether the rest waits in vain."""
 
 
 class Outbox:
@@ -43,6 +46,11 @@ class Outbox:
 
     # sending
 
+    def open_fans(self) -> None:
+        """Make the streams known that the unit will emit, before the first member."""
+        for fan in self._context.plan.fans(self._unit.node):
+            self._open_fan(fan)
+
     def send(self, channel: str, payload: Any, item: str | None = None) -> None:
         """Send on a channel; silently nothing if it is not connected.
 
@@ -53,6 +61,7 @@ class Outbox:
         edge = self._context.plan.edge(self._unit.node, channel)
         if edge is None:
             return
+        check_json(payload, self._unit.node)
         if edge.kind is ChannelKind.STREAM:
             self.send_members(channel, [Emission(channel, payload, item)])
             return
@@ -69,6 +78,7 @@ class Outbox:
         if edge is None or not emissions:
             return
         for emission in emissions:
+            check_json(emission.payload, self._unit.node)
             if not emission.item:
                 raise PermanentError(
                     f"node {self._unit.node!r}: a member of channel {channel!r} "
@@ -77,10 +87,11 @@ class Outbox:
         fan = Fan(self._unit.node, edge.channel)
         stream = self._open_fan(fan)
         items = [str(emission.item) for emission in emissions]
-        self._context.store.add_items(self._context.run, stream, items)
         self._await_item_gathers(fan, stream, items)
         for target, copy in edge.copies():
             self._send_members_to(target, copy, fan, stream, emissions)
+        # Counted when published: a member that never was a message is not waited for.
+        self._context.store.add_items(self._context.run, stream, items)
 
     def answer(self, payload: Any) -> None:
         """Send what the unit answered on its default output."""
@@ -115,6 +126,8 @@ class Outbox:
     def finish(self, state: str, event: Mapping[str, Any]) -> int:
         """Pay what is owed, record the end and return how many units are open."""
         context, unit = self._context, self._unit
+        if state in ("failed", "cancelled"):  # an earlier try may have sent something
+            self.spoken |= context.store.spoken(context.run, unit.id)
         unpaid = list(self._unpaid())
         if unpaid or self._open_fans:
             self.flush()
@@ -137,19 +150,27 @@ class Outbox:
 
     def end_run_if_idle(self, still_open: int) -> None:
         """Ask for the end of the run if nothing that can go on is under way."""
+        if still_open <= 0 or still_open <= self._blocked_gathers(still_open):
+            ask_for_end(self._context)
+
+    def _blocked_gathers(self, still_open: int) -> int:
+        """Return how many gathers cannot run until a dead letter is re-injected."""
         context = self._context
-        if still_open > 0:
-            parked = still_open < 100 and context.store.parked_count(context.run)
-            waiting = parked and len(context.store.awaited_gathers(context.run))
-            if not parked or still_open > waiting:
-                return
-        ask_for_end(context)
+        if still_open > MOST_BLOCKED or not context.store.parked_count(context.run):
+            return 0
+        counts = context.store.counts(context.run)
+        parked = [node for node, c in counts.items() if c.get("parked", 0) > 0]
+        behind = context.plan.descendants(parked)
+        awaited = context.store.awaited_gathers(context.run).values()
+        return sum(record["node"] in behind for record in awaited)
 
     # once channels
 
     def _send_once(self, edge: Edge, payload: Any) -> None:
         context, place = self._context, self._unit.place
         self.spoken.add(edge.channel)
+        if not all(context.plan.is_gather(target) for target in edge.targets):
+            context.store.note_spoken(context.run, self._unit.id, edge.channel)
         for target, copy in edge.copies():
             if context.plan.is_gather(target):
                 self._leave(target, ok=True, value=payload)
@@ -263,6 +284,16 @@ class Outbox:
                 if silent and edge.kind is ChannelKind.ONCE:
                     for part in passed_on_parts(plan, unit.id, edge, gather):
                         yield gather, part
+
+
+def check_json(value: Any, node: str) -> None:
+    """Raise PermanentError unless `value` can travel as JSON."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PermanentError(
+            f"node {node!r} says something that is not JSON: {error}"
+        ) from error
 
 
 def await_gather(context: RunContext, gather: str, place: Place) -> None:

@@ -9,7 +9,7 @@ is known from the recipe alone and never counted at run time.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -25,6 +25,8 @@ SPLIT_TASK = "split"
 """The built-in task that emits each member of a list on its channel `each`."""
 SPLIT_SUFFIX = "/each"
 MOST_PATHS = 1000
+TIMED_QUEUES = ("images", "wrappers")
+"""Their workers are processes, which can be interrupted; threads cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,27 @@ class Plan:
     def gathers(self) -> tuple[str, ...]:
         """All gather nodes, in recipe order."""
         return tuple(name for name in self.recipe.nodes if self.is_gather(name))
+
+    def descendants(self, nodes: Iterable[str]) -> frozenset[str]:
+        """Return all nodes that any of `nodes` feeds, directly or through others."""
+        found: set[str] = set()
+        waiting = list(nodes)
+        while waiting:
+            for edge in self.edges.get(waiting.pop(), ()):
+                fresh = set(edge.targets) - found
+                found |= fresh
+                waiting.extend(fresh)
+        return frozenset(found)
+
+    def sources(self, gather: str) -> frozenset[Fan]:
+        """Return the streams whose emitters run in the scope of `gather` itself."""
+        scope = {self.scopes[gather]}
+        fans = (fan for node in self.recipe.nodes for fan in self.fans(node))
+        return frozenset(
+            fan
+            for fan in fans
+            if self._stacks[fan.node] == scope and gather in self.closing_gathers(fan)
+        )
 
     def parts(self, node: str, gather: str) -> int:
         """Return how many parts one run of `node` owes to `gather`."""
@@ -199,6 +222,11 @@ class Plan:
 
     def _edges_of(self, node: Node) -> tuple[Edge, ...]:
         spec = self._specs[node.name]
+        if node.timeout and spec is not None and spec.queue not in TIMED_QUEUES:
+            raise RecipeError(
+                f"recipe {self.recipe.name!r}, node {node.name!r}: only tasks of the "
+                f"queues {' and '.join(TIMED_QUEUES)} can have a timeout"
+            )
         if spec is None:  # whoever serves the queue sends its messages on
             return ()
         edges = []

@@ -59,7 +59,10 @@ class Run:
     def state(self) -> str:
         """How the run stands, as of now."""
         live = self._deployment.store.state(self.id)
-        return live or str(self._deployment.history.run(self.id)["state"])
+        if live:
+            return live
+        known = str(self._deployment.history.run(self.id)["state"])
+        return known if known in ENDED else "failed"  # its live state is lost
 
     def status(self) -> RunStatus:
         """Return how far the run and each of its nodes is."""
@@ -106,12 +109,8 @@ class Run:
         Args:
             node: yield only this node's results.
         """
-        seen: set[tuple[str, str]] = set()
         for event in self.events():
-            key = (event.get("node", ""), event.get("item", ""))
-            wanted = node is None or key[0] == node
-            if wanted and is_result(event) and key not in seen:
-                seen.add(key)
+            if is_result(event) and node in (None, event["node"]):
                 yield as_result(event)
 
     def wait(self, timeout: float | None = None) -> RunStatus:

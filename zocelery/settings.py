@@ -76,7 +76,6 @@ class WorkerSettings(_Section):
     janitor_interval: float = Field(gt=0)
     watch_lease: float = Field(gt=0)
     delivery_limit: int = Field(ge=1)
-    roots: tuple[Path, ...]
 
 
 class RunSettings(_Section):

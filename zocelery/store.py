@@ -6,11 +6,11 @@ made by a script, whole or not at all: a second delivery changes nothing.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from zocelery.leases import PREFIX, Leases
+from zocelery.records import Entry, FanRecord
 
 _PARTS = (
     "recipe",
@@ -22,6 +22,7 @@ _PARTS = (
     "gathers",
     "names",
     "parked",
+    "spoken",
 )
 """What is kept of every run; what streams and gathers add is in the set `names`."""
 WAITING_RUNS = PREFIX + "active"
@@ -52,47 +53,21 @@ end
 return {0, tonumber(redis.call('HGET', KEYS[1], 'open') or 0)}
 """
 
+_PARK = """
+if redis.call('SISMEMBER', KEYS[5], ARGV[1]) == 0
+    and redis.call('SADD', KEYS[2], ARGV[1]) == 1 then
+  redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
+  redis.call('XADD', KEYS[4], '*', 'e', ARGV[3])
+  return redis.call('HINCRBY', KEYS[1], 'open', -1)
+end
+return tonumber(redis.call('HGET', KEYS[1], 'open') or 0)
+"""
+
 _SET_RUNNING = """
 if redis.call('HGET', KEYS[1], 'state') == 'submitting' then
   redis.call('HSET', KEYS[1], 'state', 'running')
 end
 """
-
-
-@dataclass(frozen=True, slots=True)
-class FanRecord:
-    """An open stream: who emits it, and in which member of which outer stream."""
-
-    node: str
-    channel: str
-    stream: str
-    """The stream around the emitter; "" when it runs once in the run."""
-    item: str
-    depth: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What reached a gather from one member: an envelope, and where it came from."""
-
-    key: str
-    source: str
-    item: str
-    ok: bool
-    value: Any = None
-    error: str | None = None
-
-    def dump(self) -> str:
-        """Return the entry as JSON; only one of value and error is kept."""
-        rest = {"v": self.value} if self.ok else {"e": self.error}
-        return json.dumps({"s": self.source, "i": self.item, **rest})
-
-    @classmethod
-    def load(cls, key: str, text: str) -> "Entry":
-        """Read what `dump` wrote."""
-        data = json.loads(text)
-        ok = "e" not in data
-        return cls(key, data["s"], data["i"], ok, data.get("v"), data.get("e"))
 
 
 class RunStore:
@@ -127,9 +102,9 @@ class RunStore:
         """Note that all starts of the run have been published."""
         self._set_running(keys=[self._key(run)])
 
-    def forget_run(self, run: str) -> None:
-        """Count the run no longer among those that have not ended."""
-        self.client.srem(WAITING_RUNS, run)
+    def keep_recipe(self, run: str, expires: int) -> None:
+        """Keep the recipe of a run that has not ended for `expires` s more."""
+        self.client.expire(self._key(run, "recipe"), expires)
 
     def recipe_record(self, run: str) -> dict[str, Any] | None:
         """Return what `create_run` stored, or None if it is gone."""
@@ -216,9 +191,10 @@ class RunStore:
             self._key(run, "parked"),
             self._key(run, "counts"),
             self._key(run, "events"),
+            self._key(run, "finished"),
         ]
         args = [unit, f"{node}:parked", json.dumps(event)]
-        return int(self._finish(keys=keys, args=args)[1])
+        return int(self._park(keys=keys, args=args))
 
     def unpark_unit(self, run: str, unit: str, node: str) -> bool:
         """Count a parked unit as under way again; False if it was not parked."""
@@ -247,6 +223,16 @@ class RunStore:
             node, _, state = field.rpartition(":")
             counts.setdefault(node, {})[state] = int(number)
         return counts
+
+    def note_spoken(self, run: str, unit: str, channel: str) -> None:
+        """Note that a unit has sent on a channel for one message, in any try."""
+        self.client.sadd(self._key(run, "spoken"), f"{unit}|{channel}")
+
+    def spoken(self, run: str, unit: str) -> set[str]:
+        """Return the channels that `note_spoken` noted for a unit."""
+        noted = self.client.smembers(self._key(run, "spoken"))
+        pairs = (text.partition("|") for text in noted)
+        return {channel for name, _, channel in pairs if name == unit}
 
     def save_answer(self, run: str, unit: str, answer: Any) -> None:
         """Keep what a unit answered, for the case that it is delivered again."""
@@ -363,6 +349,10 @@ class RunStore:
     @cached_property
     def _set_running(self) -> Any:
         return self.client.register_script(_SET_RUNNING)
+
+    @cached_property
+    def _park(self) -> Any:
+        return self.client.register_script(_PARK)
 
     @cached_property
     def _open(self) -> Any:

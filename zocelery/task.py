@@ -10,11 +10,11 @@ import random
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, NoReturn
 
 from celery import Task, shared_task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.exceptions import Retry as CeleryRetry
 from celery.utils.time import get_exponential_backoff_interval
 from kombu.exceptions import OperationalError as BrokerError
@@ -25,11 +25,17 @@ from zocelery import dead_letter, identity, registry
 from zocelery.canvas import Place, celery_name
 from zocelery.catalogue import TaskKind, TaskSpec
 from zocelery.context import RunContext, get_context
-from zocelery.errors import PermanentError, TemporaryError, ZoceleryError
+from zocelery.errors import (
+    PermanentError,
+    RecipeError,
+    ServerUnreachableError,
+    TemporaryError,
+    ZoceleryError,
+)
 from zocelery.execution import end_gather, end_unit, make_step, start_try
 from zocelery.gather import NothingReachedError
 from zocelery.logs import log_context
-from zocelery.outbox import Outbox
+from zocelery.outbox import Outbox, check_json
 from zocelery.recipe import Retry
 from zocelery.registry import TaskFunction
 from zocelery.unit import Unit
@@ -41,8 +47,10 @@ LEASE_SECONDS = 30.0
 """A long task that must not have a twin renews its lease three times in this time."""
 GATHER_LEASE_SECONDS = 6.0
 """The same for gathers, which are short and for which people wait."""
+COME_BACK_SECONDS = 10
 PASSING_ERRORS = (
     TemporaryError,
+    ServerUnreachableError,
     BrokerError,
     RedisError,
     ConnectionError,
@@ -133,22 +141,40 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
     ) -> Any:
         """Run node `node` of run `run` on `payload`; all but it say where."""
         with log_context(run=run, node=node, item=item):
-            context = self._context(run)
-            unit = self._unit(node, Place(stream, item, int(depth)))
-            outbox = Outbox(context, unit)
             try:
-                return self._run(context, unit, outbox, payload)
+                return self._attempt(
+                    payload, run, node, Place(stream, item, int(depth))
+                )
             except (Ignore, Reject, CeleryRetry):
                 raise
-            except PASSING_ERRORS as error:
-                self._try_again(context, unit, outbox, payload, error)
-            except Exception as error:
-                self._fail(context, unit, outbox, payload, error)
+            except PASSING_ERRORS as error:  # not even the failure could be recorded
+                logger.warning("Coming back later: %s", error)
+                raise self.retry(
+                    countdown=COME_BACK_SECONDS, max_retries=None
+                ) from None
+
+    def _attempt(self, payload: Any, run: str, node: str, place: Place) -> Any:
+        context = self._context(run)
+        unit = self._unit(node, place)
+        outbox = Outbox(context, unit)
+        try:
+            return self._run(context, unit, outbox, payload)
+        except (Ignore, Reject, CeleryRetry):
+            raise
+        except SoftTimeLimitExceeded:
+            seconds = context.recipe.nodes[node].timeout
+            late = PermanentError(f"took longer than {seconds:g} s")
+            self._fail(context, unit, outbox, payload, late)
+        except PASSING_ERRORS as error:
+            self._try_again(context, unit, outbox, payload, error)
+        except Exception as error:
+            self._fail(context, unit, outbox, payload, error)
+        return None
 
     def _context(self, run: str) -> RunContext:
         try:
             return get_context(self.app, run)
-        except ZoceleryError as error:
+        except (PermanentError, RecipeError) as error:
             dead_letter.park(self, error)
             raise Ignore from error
 
@@ -164,17 +190,22 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
             limit = context.deployment.settings.workers.delivery_limit
             raise PermanentError(f"its worker died {limit} times while running it")
         gathers = context.plan.is_gather(unit.node)
+        exclusive = gathers or self.spec.kind is not TaskKind.PLAIN
+        once = exclusive or self._is_redelivered() or not unit.place.stream
+        if once and context.store.is_finished(context.run, unit.id):
+            return self._answer_again(context, unit)
+        if context.is_cancelled():
+            if gathers:
+                context.store.gather_ran(context.run, unit.id)
+            outbox.finish("cancelled", {"node": unit.node, "state": "cancelled"})
+            return None
         if self.spec.kind is TaskKind.WATCH:
             store_watch(context.store, context.run, unit, payload)
             return None
-        exclusive = gathers or self.spec.kind is not TaskKind.PLAIN
-        if exclusive and context.store.is_finished(context.run, unit.id):
-            return self._answer_again(context, unit)
-        if context.is_cancelled():
-            outbox.finish("cancelled", {"node": unit.node, "state": "cancelled"})
-            return None
         if exclusive:
             with self._lease(context, unit):
+                if context.store.is_finished(context.run, unit.id):
+                    return self._answer_again(context, unit)
                 return self._work(context, unit, outbox, payload)
         return self._work(context, unit, outbox, payload)
 
@@ -184,6 +215,7 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
         """Run the task's function, send what it answers and record its end."""
         number = self.request.retries + 1
         start_try(context, unit, self.spec, number)
+        outbox.open_fans()
         try:
             step = make_step(context, unit, outbox, payload)
         except NothingReachedError:
@@ -192,7 +224,10 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
             return None
         answer = registry.task_function(self.spec)(step)
         if answer is not None:
+            check_json(answer, unit.node)
             outbox.answer(answer)
+            if unit.is_chained:
+                context.store.save_answer(context.run, unit.id, answer)
         if context.plan.is_gather(unit.node):
             end_gather(context, unit, step)
         end_unit(context, unit, outbox, number, "done", answer)
@@ -200,7 +235,6 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
             return None
         if answer is None:
             raise Ignore
-        context.store.save_answer(context.run, unit.id, answer)
         return answer
 
     def _answer_again(self, context: RunContext, unit: Unit) -> Any:
@@ -265,8 +299,9 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
         pause = retry_pause(policy, self.request.retries)
         logger.warning("Try %d failed, next in %d s: %s", number, pause, error)
         if not unit.place.stream:
-            history = context.history
-            history.end_try(context.run, unit.id, number, "retry", one_line(error))
+            with suppress(TemporaryError, ServerUnreachableError):
+                history = context.history
+                history.end_try(context.run, unit.id, number, "retry", one_line(error))
         raise self.retry(countdown=pause, max_retries=None) from error
 
     def _fail(
@@ -285,6 +320,8 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
         handled = outbox.send_error({**told, "payload": payload})
         in_fan = bool(unit.place.stream)
         gathers = context.plan.is_gather(unit.node)
+        if gathers:
+            context.store.gather_ran(context.run, unit.id)
         if in_fan or handled or gathers:
             outbox.leave_error(text)
             number = self.request.retries + 1
@@ -340,6 +377,10 @@ def _keep_lease(
     ended: threading.Event,
 ) -> None:
     while not ended.wait(seconds / 3):
-        if not context.store.leases.extend(name, owner, seconds):
+        try:
+            held = context.store.leases.extend(name, owner, seconds)
+        except RedisError:
+            continue
+        if not held:
             logger.error("Lost the lease of %s", name)
             return

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from celery import Celery
 
@@ -33,6 +33,14 @@ MOST_TRIES = 5
 """A watch that fails this often with an unexpected error is given up."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A watch that runs in this process."""
+
+    thread: threading.Thread
+    ended: threading.Event
+
+
 class Keeper:
     """Runs the watches that this worker has adopted, each in a thread of its own."""
 
@@ -42,7 +50,7 @@ class Keeper:
         self._deployment = deployment
         self._most = most
         self._owner = f"{identity.host_name()}:{time.time_ns()}"
-        self._kept: dict[str, threading.Thread] = {}
+        self._kept: dict[str, _Kept] = {}
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -64,35 +72,47 @@ class Keeper:
         """Let all watches go; others adopt them when their leases have lapsed."""
         self._ended.set()
         store = self._deployment.store
-        for unit, thread in list(self._kept.items()):
-            thread.join(timeout=2.0)
-            store.leases.release(f"watch:{unit}", self._owner)
+        for kept in self._kept.values():
+            kept.ended.set()
+        for unit, kept in list(self._kept.items()):
+            kept.thread.join(timeout=2.0)
+            if not kept.thread.is_alive():
+                store.leases.release(f"watch:{unit}", self._owner)
         if self._kept:
             store.client.lpush(WAKE, "")
 
     def _adopt(self, store: RunStore, lease: float) -> None:
         """Renew the leases of what is kept; take every row that nobody keeps."""
-        self._kept = {u: t for u, t in self._kept.items() if t.is_alive()}
+        self._kept = {u: k for u, k in self._kept.items() if k.thread.is_alive()}
         for unit, text in store.client.hgetall(ROWS).items():
-            if unit in self._kept:
-                store.leases.extend(f"watch:{unit}", self._owner, lease)
-            elif len(self._kept) < self._most and store.leases.acquire(
-                f"watch:{unit}", self._owner, lease
-            ):
-                row = WatchRow.load(text)
-                thread = threading.Thread(
-                    target=self._keep,
-                    args=(row,),
-                    name=f"watch {row.node}",
-                    daemon=True,
-                )
-                self._kept[unit] = thread
-                thread.start()
+            if unit not in self._kept and len(self._kept) >= self._most:
+                continue
+            ours = store.leases.acquire(f"watch:{unit}", self._owner, lease)
+            if unit in self._kept and not ours:  # it has lapsed: somebody else has it
+                self._kept.pop(unit).ended.set()
+            elif unit not in self._kept and ours:
+                self._begin(unit, text)
 
-    def _keep(self, row: WatchRow) -> None:
+    def _begin(self, unit: str, text: str) -> None:
+        try:
+            row = WatchRow.load(text)
+        except (ValueError, KeyError, TypeError):
+            logger.exception("The row of watch %s cannot be read", unit)
+            return
+        ended = threading.Event()
+        thread = threading.Thread(
+            target=self._keep, args=(row, ended), name=f"watch {row.node}", daemon=True
+        )
+        self._kept[unit] = _Kept(thread, ended)
+        thread.start()
+
+    def _keep(self, row: WatchRow, ended: threading.Event) -> None:
         with log_context(run=row.run, node=row.node, item=row.item):
             try:
-                Watch(self._app, self._deployment, row, self._ended).run()
+                Watch(self._app, self._deployment, row, ended).run()
+            except PermanentError:
+                logger.exception("The watch can never run; it is forgotten")
+                self._deployment.store.client.hdel(ROWS, row.unit)
             except Exception:
                 logger.exception("The watch broke off; it is adopted again")
                 time.sleep(1.0)
@@ -124,6 +144,7 @@ class Watch:
             return
         self._save(replace(self._row, tries=number))
         start_try(context, unit, spec, number)
+        self._outbox.open_fans()
         try:
             ended = self._follow()
         except (PermanentError, UserError) as error:
@@ -165,7 +186,7 @@ class Watch:
             self._outbox.flush()
             spoken = tuple(sorted(self._outbox.spoken))
             state = dict(burst.state)
-            self._save(replace(self._row, state=state, sent=spoken))
+            self._save(replace(self._row, state=state, sent=spoken, tries=0))
         if burst.progress is not None and burst.emissions:
             seen, expected = burst.progress
             event = {"node": self._unit.node, "seen": seen, "expected": expected}

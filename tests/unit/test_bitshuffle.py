@@ -14,15 +14,17 @@ from zocelery_tasks.images import bitshuffle, frame_storage
 from zocelery_tasks.images.bitshuffle import CodecLibrary, codec_library
 from zocelery_tasks.images.image import PixelBuffers
 from zocelery_tasks.images.open import open_image
+from zocelery_tasks.kernels.bit_planes import decode_blocks
 from zocelery_tasks.kernels.lz4_blocks import end_of_blocks
 
 BITSHUFFLE = dict(hdf5plugin.Bitshuffle(cname="lz4"))
 SMALL_BLOCKS = dict(hdf5plugin.Bitshuffle(nelems=16, cname="lz4"))
+BLOCKS = dict(hdf5plugin.Bitshuffle(nelems=64, cname="lz4"))
 LZ4 = dict(hdf5plugin.LZ4())
 LZ4_BLOCKS = dict(hdf5plugin.LZ4(nbytes=100))
 ZSTD = dict(hdf5plugin.Bitshuffle(cname="zstd"))
 GZIP = {"compression": "gzip"}
-FROM_CHUNKS = [{}, GZIP, BITSHUFFLE, SMALL_BLOCKS, LZ4, LZ4_BLOCKS]
+FROM_CHUNKS = [{}, GZIP, BITSHUFFLE, BLOCKS, SMALL_BLOCKS, LZ4, LZ4_BLOCKS]
 DTYPES = ["u1", "u2", "u4", "i1", "i2", "i4"]
 
 
@@ -95,6 +97,27 @@ def test_all_pixels_come_through(tmp_path, asked_hdf5, options, dtype):
         assert pixels.dtype == frames.dtype
         assert np.array_equal(pixels, frames[number - 1])
     assert asked_hdf5 == [0], "HDF5 is asked for the first frame, to compare, only"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mean", [0, 0.1, 3, 12, 60, 100, 1000, 40000])
+def test_few_and_many_photons_come_through(tmp_path, library, dtype, mean):
+    """Blocks of 128 pixels: of few bits, of more, and with single high ones."""
+    random = np.random.default_rng(7)
+    limits = np.iinfo(dtype)
+    pixels = random.poisson(mean, (70, 128)).clip(0, limits.max).astype(dtype)
+    pixels[::7, 40:44] = limits.max
+    pixels[::9, 77] = limits.min
+    pixels[5::9, 78] = min(limits.max, 5 * 256 + 17)
+    options = dict(hdf5plugin.Bitshuffle(nelems=128, cname="lz4"))
+    answer = np.full_like(pixels, 1)
+    library.bitshuffle_lz4(compressed(tmp_path, pixels, **options), answer)
+    assert np.array_equal(answer, pixels)
+
+
+def test_warming_up_prepares_and_touches_nothing(library):
+    bitshuffle.warm_up()
+    assert decode_blocks.signatures
 
 
 @pytest.mark.parametrize(
@@ -180,7 +203,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-@pytest.mark.parametrize("options", [BITSHUFFLE, SMALL_BLOCKS, LZ4, LZ4_BLOCKS])
+@pytest.mark.parametrize("options", [BITSHUFFLE, BLOCKS, SMALL_BLOCKS, LZ4, LZ4_BLOCKS])
 def test_a_damaged_chunk_is_named_and_the_next_image_read(tmp_path, options, damage):
     frames = np.stack([counts(), counts(seed=2)])
     file = write_frames(tmp_path / "x.nxs", frames, **options)
@@ -210,10 +233,10 @@ def test_gzip_does_not_blow_up_what_is_larger_than_an_image(tmp_path):
         open_image(file)
 
 
-@pytest.mark.parametrize("options", [BITSHUFFLE, SMALL_BLOCKS, LZ4, LZ4_BLOCKS])
+@pytest.mark.parametrize("options", [BITSHUFFLE, BLOCKS, SMALL_BLOCKS, LZ4, LZ4_BLOCKS])
 def test_any_changed_byte_and_any_cut_is_survived(tmp_path, library, options):
     """What is behind a chunk is read by nobody: HDF5's filters would."""
-    pixels = counts((9, 13))
+    pixels = counts((20, 13))
     whole = compressed(tmp_path, pixels, **options)
     is_lz4 = options in (LZ4, LZ4_BLOCKS)
     decode = library.lz4 if is_lz4 else library.bitshuffle_lz4

@@ -132,6 +132,17 @@ def test_images_too_bright_for_exact_sums_are_rounded_as_dials_does(seed, chosen
 
 
 @pytest.mark.parametrize("chosen", ALL_RULES)
+def test_a_few_counts_too_high_for_exact_sums_are_rounded_as_dials_does(chosen):
+    rng = np.random.default_rng(9)
+    image = rng.poisson(2.0, (400, 400)).astype(np.uint32)
+    image[rng.integers(0, 400, 80), rng.integers(0, 400, 80)] = 2**24 - 1
+    mask = np.ones(image.shape, np.bool_)
+    # many windows are on the edge of being signal, where rounding decides
+    on_edge = replace(chosen, sigma_background=1.0)
+    assert_as_by_the_formulas(image, mask, on_edge, 0, 2**31)
+
+
+@pytest.mark.parametrize("chosen", ALL_RULES)
 @pytest.mark.parametrize(
     "wrong",
     [

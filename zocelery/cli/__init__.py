@@ -5,6 +5,7 @@ stdout carries results (JSON lines with --json), stderr messages. Exit code 0: d
 """
 
 import os
+import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,6 +20,9 @@ from zocelery.cli.runs import cancel, results, runs, show, status
 from zocelery.errors import ZoceleryError
 
 INTERRUPTED = 130
+TERMINATED = 143
+SERVER_LIBRARIES = ("redis.", "kombu.", "amqp.")
+"""What they raise while a command runs says that a server has gone."""
 
 
 class RootGroup(click.Group):
@@ -89,6 +93,7 @@ for _command in (
 
 def main() -> None:
     """Run the command line; every mistake ends in one clear line and an exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         code = cli.main(standalone_mode=False)
     except ZoceleryError as error:
@@ -103,4 +108,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone: not our mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        if not type(error).__module__.startswith(SERVER_LIBRARIES):
+            raise
+        click.echo(f"Error: cannot reach a server: {error}", err=True)
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)
