@@ -25,6 +25,7 @@ from zocelery.queues import QUEUE_NAMES
 logger = logging.getLogger(__name__)
 
 READY_SECONDS = 300.0
+MOST_RESTARTS = 3
 PATIENCE_SECONDS = 12.0
 COMPILING = "the kernels are being compiled; this takes a minute, the first time only"
 
@@ -86,11 +87,14 @@ def embedded(
         os.environ.update(_variables(found, folder))
         forget_deployment()
         plans = worker_plans(queues, images or cores)
-        workers = [_start_worker(stack, folder, plan) for plan in plans]
+        workers = [_Worker(plan, folder) for plan in plans]
+        for worker in workers:
+            stack.callback(worker.close)
         if found.embedded.caution:
             note(found.embedded.caution)
         _wait_until_ready(workers, note)
         stack.callback(forget_deployment)
+        stack.enter_context(_supervised(workers))
         yield found.embedded
 
 
@@ -144,24 +148,59 @@ def _variables(found: _Servers, folder: Path) -> Mapping[str, str]:
     }
 
 
-@dataclass(frozen=True, slots=True)
 class _Worker:
-    process: "subprocess.Popen[bytes]"
-    ready: Path
-    log: Path
+    """A worker process that is started again if it dies."""
+
+    def __init__(self, plan: WorkerPlan, folder: Path) -> None:
+        """Start the worker; its files go into `folder`."""
+        self.plan = plan
+        self.ready = folder / f"{plan.name}.ready"
+        self.log = folder / f"{plan.name}.log"
+        self._stack = ExitStack()
+        self.process = self._start()
+        self.restarts = 0
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        plan = self.plan
+        command = [
+            *(sys.executable, "-m", "celery", "-A", "zocelery", "worker"),
+            *("-n", f"{plan.name}@embedded", "-Q", ",".join(plan.queues)),
+            *("-P", plan.pool, "-c", str(plan.concurrency)),
+            *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
+        ]
+        environment = {**os.environ, READY_VARIABLE: str(self.ready)}
+        running = servers.running(command, self.log, environment)
+        return self._stack.enter_context(running)
+
+    def start_again_if_dead(self) -> None:
+        """Start the worker again if it has died, but not for ever."""
+        if self.process.poll() is not None and self.restarts < MOST_RESTARTS:
+            self.restarts += 1
+            logger.warning("The worker %r died; starting it again", self.plan.name)
+            self.process = self._start()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._stack.close()
 
 
-def _start_worker(stack: ExitStack, folder: Path, plan: WorkerPlan) -> _Worker:
-    log, ready = folder / f"{plan.name}.log", folder / f"{plan.name}.ready"
-    command = [
-        *(sys.executable, "-m", "celery", "-A", "zocelery", "worker"),
-        *("-n", f"{plan.name}@embedded", "-Q", ",".join(plan.queues)),
-        *("-P", plan.pool, "-c", str(plan.concurrency)),
-        *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
-    ]
-    environment = {**os.environ, READY_VARIABLE: str(ready)}
-    process = stack.enter_context(servers.running(command, log, environment))
-    return _Worker(process, ready, log)
+@contextmanager
+def _supervised(workers: Sequence[_Worker]) -> Iterator[None]:
+    """Start workers again that die; the broker has kept what they were doing."""
+    ended = threading.Event()
+
+    def supervise() -> None:
+        while not ended.wait(0.5):
+            for worker in workers:
+                worker.start_again_if_dead()
+
+    thread = threading.Thread(target=supervise, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _wait_until_ready(workers: Sequence[_Worker], note: Callable[[str], None]) -> None:

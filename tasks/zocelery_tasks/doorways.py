@@ -62,11 +62,13 @@ def file_watcher(step: Step, state: Mapping[str, Any]) -> Iterator[Burst]:
 
 def _warm_up_spot_finding() -> None:
     """Compile the kernels, or load them from Numba's cache."""
+    from zocelery_tasks.images import bitshuffle
     from zocelery_tasks.kernels.threshold import Algorithm
     from zocelery_tasks.spot_finding import warm_up
 
     import_module("zocelery_tasks.per_image_analysis")
     import_module("zocelery_tasks.images.open")
+    bitshuffle.warm_up()
     warm_up([Algorithm.DISPERSION])
 
 

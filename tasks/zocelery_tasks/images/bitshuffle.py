@@ -8,6 +8,7 @@ itself would call, writes into the caller's array, and other Python threads run.
 import ctypes
 import logging
 import struct
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from zocelery.errors import ImageError
 from zocelery_tasks.images.image import Pixels
+from zocelery_tasks.kernels.bit_planes import BLOCK_UNIT, decode_blocks, make_room
 from zocelery_tasks.kernels.lz4_blocks import end_of_blocks
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,10 @@ class CodecLibrary:
         self._unshuffle = library.bshuf_decompress_lz4
         self._unshuffle.restype = ctypes.c_int64
         self._unshuffle.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_size_t] * 3
+        self._addresses = (
+            ctypes.cast(library.LZ4_decompress_safe, ctypes.c_void_p).value or 0,
+            ctypes.cast(library.bshuf_untrans_bit_elem, ctypes.c_void_p).value or 0,
+        )
         self._lz4 = library.LZ4_decompress_safe
         self._lz4.restype = ctypes.c_int
         self._lz4.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int] * 2
@@ -74,15 +80,40 @@ class CodecLibrary:
         left_over = pixels.nbytes % (_ELEMENTS * itemsize)
         if end < 0 or end + left_over > chunk.size:
             raise ImageError(f"{chunk.size} bytes of compressed pixels end too early")
+        done = self._whole_blocks(chunk, pixels.reshape(-1), block // itemsize)
+        if done is None:
+            raise ImageError("bitshuffle cannot decompress the pixels")
+        start, at = done
         used = self._unshuffle(
-            chunk.ctypes.data + _HEADER.size,
-            pixels.ctypes.data,
-            pixels.size,
+            chunk.ctypes.data + at,
+            pixels.ctypes.data + start * itemsize,
+            pixels.size - start,
             itemsize,
             block // itemsize,
         )
-        if used != end + left_over - _HEADER.size:
+        if used != end + left_over - at:
             raise ImageError(f"bitshuffle cannot decompress the pixels ({used})")
+
+    def _whole_blocks(
+        self, chunk: Chunk, pixels: Pixels, block: int
+    ) -> tuple[int, int] | None:
+        """Decompress whole blocks, of which the lengths have been checked.
+
+        Returns:
+            Number of pixels done, and where the chunk goes on; None if it is damaged.
+        """
+        n_whole = pixels.size // block * block
+        if block % BLOCK_UNIT or not n_whole:
+            return 0, _HEADER.size
+        at = decode_blocks(
+            self._addresses,
+            chunk,
+            _HEADER.size,
+            pixels[:n_whole].view(f"u{pixels.itemsize}"),
+            block,
+            make_room(block, pixels.itemsize),
+        )
+        return None if at < 0 else (n_whole, at)
 
     def lz4(self, chunk: Chunk, pixels: Pixels) -> None:
         """Decompress a chunk of HDF5's filter 32004 into `pixels`.
@@ -137,3 +168,19 @@ def codec_library() -> CodecLibrary | None:
     except (OSError, AttributeError) as error:
         logger.warning("Images are decompressed by HDF5, which is slower: %s", error)
         return None
+
+
+def warm_up() -> None:
+    """Compile, or load from Numba's cache, what decompressing may need.
+
+    Without it the first image pays.
+    """
+    library = codec_library()
+    if library is None:
+        return
+    for dtype in (np.uint16, np.uint32):
+        pixels: Pixels = np.empty(BLOCK_UNIT, dtype)
+        header = _HEADER.pack(pixels.nbytes, pixels.nbytes)
+        empty_block = np.frombuffer(header + _LENGTH.pack(0), np.uint8)
+        with suppress(ImageError):  # no pixels come of nothing
+            library.bitshuffle_lz4(empty_block, pixels)
