@@ -79,8 +79,9 @@ class SpotFindingSettings(BaseModel):
 class SpotFinder:
     """Finds spots in one image after the other.
 
-    Keeps memory for the shape of the last image, about 3 bytes a pixel at most. One
-    finder is for one thread at a time; while it works, other threads run.
+    Keeps memory for the shape of the last image: up to 4 bytes a pixel, most of them
+    only touched by images full of spots. One finder is for one thread at a time; while
+    it works, other threads run.
     """
 
     def __init__(self, settings: SpotFindingSettings | None = None) -> None:
@@ -132,7 +133,7 @@ class SpotFinder:
 def warm_up(algorithms: Iterable[Algorithm] = tuple(Algorithm)) -> None:
     """Compile, or load from Numba's cache, whatever finding spots may need.
 
-    For uint16, uint32 and int32 pixels. Takes about a minute the first time and
+    For uint16, uint32 and int32 pixels. Takes a minute or two the first time and
     a second or two later; without it the first images pay.
     """
     background = np.arange(24 * 24).reshape(24, 24) % 3

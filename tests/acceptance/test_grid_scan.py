@@ -104,7 +104,7 @@ def test_a_grid_is_followed_while_it_is_written(tmp_path: Path):
     writer = subprocess.Popen(
         command(
             *("simulate", "grid", str(tmp_path), "--grid", "10x6"),
-            *("--detector", "test_128k", "--d-min", "3", "--frame-rate", "50"),
+            *("--detector", "test_128k", "--d-min", "3", "--frame-rate", "10"),
         ),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

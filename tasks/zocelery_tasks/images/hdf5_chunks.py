@@ -19,6 +19,8 @@ class FrameChunks:
         last = tuple((side - 1) // chunk * chunk for side, chunk in sides)
         self._corners = list(dict.fromkeys([(0, 0), last]))
         """First pixels of a frame's first and last chunk, one if that is the same."""
+        self._has_begun = False
+        """Whether any chunk has been seen."""
 
     def hold(self, dataset: h5py.Dataset, index: int) -> bool:
         """Whether a frame has been written: HDF5 itself would answer fill values.
@@ -39,9 +41,10 @@ class FrameChunks:
 
         `get_chunk_info_by_coord` goes through all chunks before. HDF5 looks only for
         the one when it is asked to read it, here without room to read it to; unless
-        it takes the size for known because nothing is compressed.
+        it takes the size for known because nothing is compressed, and unless there
+        is no chunk at all yet: then the size that it tells is a random number.
         """
-        if self._is_filtered:
+        if self._is_filtered and self._has_begun:
             try:
                 dataset.id.read_direct_chunk(corner, out=_NO_ROOM)
             except ValueError:
@@ -49,4 +52,6 @@ class FrameChunks:
             except (RuntimeError, OSError) as error:
                 if _NOT_THERE in str(error):
                     return False
-        return bool(dataset.id.get_chunk_info_by_coord(corner).size > 0)
+        found = bool(dataset.id.get_chunk_info_by_coord(corner).size > 0)
+        self._has_begun = self._has_begun or found
+        return found
