@@ -1,6 +1,10 @@
 """Opening images of any kind."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from zocelery_tasks.images import files
 from zocelery_tasks.images.open import count_images, is_hdf5, open_image
 
 PIXELS = np.arange(12).reshape(3, 4)
+NOBODY = 65534
 
 
 def test_the_kind_of_a_file_is_told_by_its_content(tmp_path):
@@ -58,12 +63,30 @@ def test_folders_and_missing_files_are_no_images(tmp_path):
         open_image(tmp_path / "x.cbf", 3)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_without_permission_is_named(tmp_path):
-    file = write_cbf(tmp_path / "x.cbf", PIXELS)
-    file.chmod(0)
-    with pytest.raises(ImageError, match=r"x.cbf: image 1: Permission denied"):
-        open_image(file)
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read every file: drop the user id meanwhile."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_file_without_permission_is_named():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        file = write_cbf(Path(folder) / "x_00001.cbf", PIXELS)
+        file.chmod(0)
+        with (
+            as_nobody(),
+            pytest.raises(
+                ImageError, match=r"x_00001\.cbf: image 1: Permission denied"
+            ),
+        ):
+            open_image(file)
 
 
 def test_a_failing_file_server_is_worth_another_try(tmp_path):
