@@ -6,6 +6,7 @@ the run itself and not in each member of a fan-out, become a chain. Everything e
 published by the node's own task when it knows what to send, from this same canvas.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,13 @@ from zocelery.parts import stream_part
 from zocelery.plan import Fan, Plan
 from zocelery.queues import HIGHEST_PRIORITY
 from zocelery.recipe import DEFAULT_CHANNEL
-from zocelery.records import FanRecord
-from zocelery.store import RunStore
+from zocelery.records import FanRecord, Fans
 
 FORWARD_TASK = "zocelery.forward"
 """Passes the end of a stream on as one part of an outer chord."""
+LONGEST_PLAIN_PAYLOAD = 400
+"""Characters of JSON; longer payloads, such as a long path that an image of an HDF5
+file carries twice, are compressed: a message stays under 1.5 kB."""
 LONGEST_CHAIN = 8
 """Nodes: a longer straight run of a recipe is published in pieces."""
 
@@ -48,16 +51,17 @@ class Canvas:
     """The signatures of one run."""
 
     def __init__(
-        self, app: Celery, run: str, plan: Plan, store: RunStore, priority: int
+        self, app: Celery, run: str, plan: Plan, fans: Fans, priority: int
     ) -> None:
         """Translate `plan` for the run called `run`.
 
-        `priority` is 0 to 9, 9 overtaking everything.
+        `fans` knows the streams that are open, `priority` is 0 to 9, 9 overtaking
+        everything.
         """
         self.app = app
         self.run = run
         self.plan = plan
-        self._store = store
+        self._fans = fans
         redis_broker = app.conf.broker_url.startswith(("redis", "unix"))
         # Kombu's Redis transport serves the lowest number first.
         self._priority = HIGHEST_PRIORITY - priority if redis_broker else priority
@@ -72,6 +76,8 @@ class Canvas:
             place: where in the run it runs.
         """
         first = self._signature(name, unit, place).clone(args=(payload,))
+        if len(json.dumps(payload)) > LONGEST_PLAIN_PAYLOAD:
+            first.set(compression="zlib")
         followers = self._followers(name, unit) if place == RUN_ITSELF else []
         return chain(first, *followers) if followers else first
 
@@ -95,7 +101,7 @@ class Canvas:
 
     def stream_chord(self, gather: str, stream: str) -> tuple[str, Signature[Any]]:
         """Return id and body of the chord of `gather` over the members of a stream."""
-        record = self._store.fan(self.run, stream)
+        record = self._fans.fan(self.run, stream)
         chord = identity.chord_id(stream, gather)
         outer = self.outer_place(record)
         if self.plan.is_sole_source(Fan(record.node, record.channel), gather):
@@ -109,7 +115,7 @@ class Canvas:
     def gather_place(self, gather: str, place: Place) -> Place:
         """Return where `gather` runs for something that reaches it from `place`."""
         while place.depth > len(self.plan.scopes[gather]):
-            place = self.outer_place(self._store.fan(self.run, place.stream))
+            place = self.outer_place(self._fans.fan(self.run, place.stream))
         return place
 
     def gather_unit(self, gather: str, place: Place) -> str:
