@@ -6,7 +6,6 @@ made by a script, whole or not at all: a second delivery changes nothing.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from zocelery.leases import PREFIX, Leases
@@ -27,6 +26,8 @@ _PARTS = (
 """What is kept of every run; what streams and gathers add is in the set `names`."""
 WAITING_RUNS = PREFIX + "active"
 """Set of the ids of runs that have not ended."""
+KEPT_FANS = 1000
+"""Streams whose emitters a process remembers."""
 
 _OPEN = """
 local added = 0
@@ -81,6 +82,11 @@ class RunStore:
         """
         self.client = client
         self.leases = Leases(client)
+        self._open = client.register_script(_OPEN)
+        self._finish = client.register_script(_FINISH)
+        self._park = client.register_script(_PARK)
+        self._set_running = client.register_script(_SET_RUNNING)
+        self._fans: dict[tuple[str, str], FanRecord] = {}
 
     # runs
 
@@ -277,12 +283,24 @@ class RunStore:
             pipe.execute()
 
     def fan(self, run: str, stream: str) -> FanRecord:
-        """Return who emits the stream; KeyError if it is not known."""
-        fields = self.client.hgetall(self._key(run, "fan", stream))
-        depth = int(fields["depth"])
-        return FanRecord(
-            fields["node"], fields["channel"], fields["stream"], fields["item"], depth
-        )
+        """Return who emits the stream; KeyError if it is not known.
+
+        It never changes: a process asks once, not for each member.
+        """
+        record = self._fans.get((run, stream))
+        if record is None:
+            fields = self.client.hgetall(self._key(run, "fan", stream))
+            record = FanRecord(
+                fields["node"],
+                fields["channel"],
+                fields["stream"],
+                fields["item"],
+                int(fields["depth"]),
+            )
+            while len(self._fans) >= KEPT_FANS:
+                self._fans.pop(next(iter(self._fans)), None)
+            self._fans[run, stream] = record
+        return record
 
     def add_items(self, run: str, stream: str, items: Iterable[str]) -> None:
         """Note members of a stream that are about to be published."""
@@ -345,22 +363,6 @@ class RunStore:
         """Return the streams that feed a gather, and whether each has ended."""
         found = self.client.hgetall(self._key(run, "streams", gather))
         return {stream: state == "closed" for stream, state in found.items()}
-
-    @cached_property
-    def _set_running(self) -> Any:
-        return self.client.register_script(_SET_RUNNING)
-
-    @cached_property
-    def _park(self) -> Any:
-        return self.client.register_script(_PARK)
-
-    @cached_property
-    def _open(self) -> Any:
-        return self.client.register_script(_OPEN)
-
-    @cached_property
-    def _finish(self) -> Any:
-        return self.client.register_script(_FINISH)
 
     @staticmethod
     def _key(run: str, *parts: str) -> str:
