@@ -1,0 +1,103 @@
+"""Values on their way into the LIMS: refused here if the LIMS would change them."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Column, Enum, String, Table
+
+from zocelery.errors import PermanentError
+
+_RANGES = {
+    "TINYINT": (-128, 255),
+    "SMALLINT": (-32_768, 65_535),
+    "MEDIUMINT": (-8_388_608, 16_777_215),
+    "INTEGER": (-2_147_483_648, 4_294_967_295),
+    "BIGINT": (-(2**63), 2**64 - 1),
+}
+"""Smallest of the signed, largest of the unsigned: the models do not say which of the
+two a column is; the server, in strict mode, refuses what is left."""
+_FLOATS = ("float", "double")
+_LONGEST_SHOWN = 60
+
+
+def checked(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` as the table's columns take them.
+
+    Words of an enumeration get the spelling of the table; numbers that are text become
+    numbers; NaN and infinity become NULL, which is what they mean in ISPyB.
+
+    Raises:
+        PermanentError: names table, column and value: an unknown column, text that is
+            too long, a number out of range, a word that is none of the enumeration.
+    """
+    return {name: _checked(table, name, value) for name, value in values.items()}
+
+
+def shortened(table: Table, column: str, text: str) -> str:
+    """Return `text`, cut to what the column holds: for messages, never for names."""
+    length = getattr(table.columns[column].type, "length", None)
+    if length is None or len(text) <= length:
+        return text
+    return text[: length - 1] + "…" if length > 1 else text[:length]
+
+
+def _checked(table: Table, name: str, value: Any) -> Any:
+    column = table.columns.get(name)
+    if column is None:
+        raise PermanentError(f"LIMS: table {table.name} has no column {name!r}")
+    if value is None:
+        return None
+    kind = type(column.type).__visit_name__
+    if isinstance(column.type, Enum):
+        return _word(column, value)
+    if isinstance(column.type, String):
+        return _text(column, value)
+    if kind in _RANGES:
+        return _integer(column, value, *_RANGES[kind])
+    if kind in _FLOATS:
+        return _float(column, value)
+    return value
+
+
+def _word(column: "Column[Any]", value: Any) -> str:
+    known = {str(word).lower(): str(word) for word in column.type.enums}  # type: ignore[attr-defined]  # an Enum
+    word = known.get(str(value).lower())
+    if word is None:
+        raise _refusal(column, value, f"is none of {', '.join(known.values())}")
+    return word
+
+
+def _text(column: "Column[Any]", value: Any) -> str:
+    text = str(value)
+    length = getattr(column.type, "length", None)
+    if length is not None and len(text) > length:
+        raise _refusal(column, text, f"has {len(text)} characters, {length} fit")
+    return text
+
+
+def _integer(column: "Column[Any]", value: Any, lowest: int, highest: int) -> int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _refusal(column, value, "is no number") from None
+    if not math.isfinite(number) or number != int(number):
+        raise _refusal(column, value, "is no whole number")
+    if not lowest <= number <= highest:
+        raise _refusal(column, value, f"is not within {lowest} and {highest}")
+    return int(value) if isinstance(value, int) else int(number)
+
+
+def _float(column: "Column[Any]", value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _refusal(column, value, "is no number") from None
+    return number if math.isfinite(number) else None
+
+
+def _refusal(column: "Column[Any]", value: Any, why: str) -> PermanentError:
+    shown = repr(value)
+    if len(shown) > _LONGEST_SHOWN:
+        shown = shown[:_LONGEST_SHOWN] + "…"
+    return PermanentError(f"LIMS: {column.table.name}.{column.name}: {shown} {why}")
