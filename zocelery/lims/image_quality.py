@@ -1,6 +1,7 @@
 """Per-image results in the LIMS: table ImageQualityIndicators, a row for each image."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, insert, select, text, tuple_
@@ -74,12 +75,12 @@ def store_image_rows(
     ordered = [unique[key] for key in sorted(unique)]
     for start in range(0, len(ordered), MOST_ROWS):
         part = ordered[start : start + MOST_ROWS]
-        lims.write(lambda connection, part=part: _store(connection, abilities, part))
+        lims.write(partial(_store, abilities=abilities, rows=part))
     return len(ordered)
 
 
 def _store(
-    connection: Connection, abilities: Abilities, rows: Sequence[Mapping[str, Any]]
+    connection: Connection, *, abilities: Abilities, rows: Sequence[Mapping[str, Any]]
 ) -> None:
     columns = [c for c in COLUMNS if c in abilities.columns(TABLE)]
     rows = [{name: row[name] for name in columns} for row in rows]
@@ -93,7 +94,7 @@ def _store(
 
 
 def _upsert(connection: Connection, target: Table, columns: Sequence[str]) -> Any:
-    values = {name: bindparam(name) for name in columns}
+    values: dict[str, Any] = {name: bindparam(name) for name in columns}
     changed = [name for name in columns if name not in KEYS]
     if connection.dialect.name == "sqlite":
         lite = sqlite.insert(target).values(values)
@@ -128,9 +129,9 @@ def _call(
         abilities.require("insert", TABLE, COLUMNS)
         abilities.require("update", TABLE, COLUMNS)
     statement = text(
-        f"CALL {PROCEDURE}(@zocelery_id, :dataCollectionId, NULL, :imageNumber, :spotTotal, "
-        "NULL, :goodBraggCandidates, NULL, :method1Res, :method2Res, NULL, NULL, NULL, "
-        "NULL, :totalIntegratedSignal, :dozor_score, :driftFactor)"
+        f"CALL {PROCEDURE}(@zocelery_id, :dataCollectionId, NULL, :imageNumber, "
+        ":spotTotal, NULL, :goodBraggCandidates, NULL, :method1Res, :method2Res, NULL, "
+        "NULL, NULL, NULL, :totalIntegratedSignal, :dozor_score, :driftFactor)"
     )
     for row in rows:
         connection.execute(statement, {"driftFactor": None, **row})
