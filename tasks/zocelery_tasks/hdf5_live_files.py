@@ -11,6 +11,8 @@ from typing import Any
 
 import h5py
 
+from zocelery_tasks.hdf5_links import linked_file
+
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_LINKS = 16
 _FIRST_VERSION_WITH_FLAGS = 2
@@ -155,25 +157,20 @@ class OpenFiles:
             if links > _MAX_LINKS:
                 raise NotReadyError(f"{file.path}: links to {name} lead nowhere")
             if isinstance(link, h5py.ExternalLink):
-                file = self.get(self.beside(file.path, link.filename))
+                file = self.linked(file.path, link.filename)
                 item = file.handle
             elif link.path.startswith("/"):
                 item = file.handle
             names = [*_split(link.path), *names]
         return Found(file, item)
 
-    @staticmethod
-    def beside(path: Path, name: str) -> Path:
-        """Return the file that a link in `path` to a file `name` means.
+    def linked(self, path: Path, name: str) -> OpenFile:
+        """Return the file that a link in `path` to a file `name` means, open.
 
-        As HDF5 does, relative names are looked for beside the file; so are absolute
-        ones that do not exist, as in a copied folder.
+        Raises:
+            NotReadyError: if it is not there, or cannot be read yet.
         """
-        for folder in (path.parent, path.resolve().parent):
-            for candidate in (folder / name, folder / Path(name).name):
-                if candidate.exists():
-                    return candidate
-        return path.parent / name
+        return self.get(linked_file(path, name) or path.parent / name)
 
 
 def _split(name: str) -> list[str]:

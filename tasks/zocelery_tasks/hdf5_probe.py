@@ -65,12 +65,13 @@ class StoredImages:
         return known
 
     def _locate(self) -> Found:
-        path = self._anchor
-        if self._linked is not None:
-            path = self._files.beside(path, self._linked)
-        found = self._files.find(self._files.get(path), self._name)
+        if self._linked is None:
+            file = self._files.get(self._anchor)
+        else:
+            file = self._files.linked(self._anchor, self._linked)
+        found = self._files.find(file, self._name)
         if not isinstance(found.item, h5py.Dataset) or found.item.ndim not in (2, 3):
-            raise NotReadyError(f"{path}: {self._name} holds no images")
+            raise NotReadyError(f"{file.path}: {self._name} holds no images")
         return found
 
     def count(self) -> int:

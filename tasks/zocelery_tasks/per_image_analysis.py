@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from zocelery.errors import ImageError
 from zocelery_tasks.images.image import Image, PixelBuffers
+from zocelery_tasks.images.panel import Panel
 from zocelery_tasks.images.sensor_material import attenuation_coefficient
 from zocelery_tasks.kernels.resolution import (
     Sensor,
@@ -37,6 +39,8 @@ class ImageAnalysis:
     """Those within the resolution limits, in the order of their first pixels."""
     d: npt.NDArray[np.float64] = field(repr=False)
     """Their resolution in Å, shape (n,); infinite at the beam centre."""
+    panel: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+    """The number of their panel, from 0, shape (n,); None if there is only one."""
 
     def counts(self) -> dict[str, int | float]:
         """Return the number of spots found and the nine statistics, by name."""
@@ -47,6 +51,7 @@ class ImageAnalysis:
 
         `x` (fast) and `y` (slow) are in pixels from the corner of the first, `bbox` is
         (x0, x1, y0, y1), its ends not included, `d` in Å, null at the beam centre.
+        Detectors of several panels add `panel`, the number of the spot's, from 0.
         """
         columns = zip(
             self.spots.x.tolist(),
@@ -57,7 +62,7 @@ class ImageAnalysis:
             self.d.tolist(),
             strict=True,
         )
-        return [
+        spots = [
             {
                 "x": x,
                 "y": y,
@@ -67,6 +72,13 @@ class ImageAnalysis:
                 "d": d if math.isfinite(d) else None,
             }
             for x, y, intensity, variance, bbox, d in columns
+        ]
+        if self.panel is None:
+            return spots
+        numbers = self.panel.tolist()
+        return [
+            {**spot, "panel": number}
+            for spot, number in zip(spots, numbers, strict=True)
         ]
 
 
@@ -80,15 +92,22 @@ def analyse_image(
             message names file and image number.
     """
     parameters = parameters or PerImageAnalysisParameters()
-    spots = _find_spots(image, parameters)
-    q = inverse_resolution(
-        spots.x,
-        spots.y,
-        image.detector.plane,
-        wavelength=image.beam.wavelength,
-        source_direction=image.beam.source_direction,
-        sensor=_sensor(image),
+    tables = _find_spots(image, parameters)
+    sensor = _sensor(image)
+    q = np.concatenate(
+        [
+            inverse_resolution(
+                spots.x,
+                spots.y,
+                panel.plane,
+                wavelength=image.beam.wavelength,
+                source_direction=image.beam.source_direction,
+                sensor=sensor,
+            )
+            for panel, spots in zip(image.detector.panels, tables, strict=True)
+        ]
     )
+    spots = _join(tables, image.detector.panels)
     kept = within_resolution(q, parameters.d_min, parameters.d_max)
     chosen = spots.select(kept)
     statistics = spot_statistics(
@@ -105,16 +124,32 @@ def analyse_image(
         statistics,
         chosen,
         d_spacing(q[kept]),
+        _panel_numbers(tables)[kept] if len(tables) > 1 else None,
     )
+
+
+def _join(tables: Sequence[SpotTable], panels: Sequence[Panel]) -> SpotTable:
+    """Return the spots of all panels, their positions from the image's first pixel."""
+    placed = [
+        spots.moved(panel.first) if any(panel.first) else spots
+        for spots, panel in zip(tables, panels, strict=True)
+    ]
+    return placed[0] if len(placed) == 1 else SpotTable.concatenate(placed)
+
+
+def _panel_numbers(tables: Sequence[SpotTable]) -> npt.NDArray[np.int64]:
+    return np.repeat(np.arange(len(tables)), [len(spots) for spots in tables])
 
 
 def _sensor(image: Image) -> Sensor | None:
     """Return what corrects for parallax, None if too little is known of the sensor."""
     material = image.detector.sensor_material
     thickness = image.detector.sensor_thickness
-    if not material or not thickness:
+    attenuation = image.detector.sensor_attenuation
+    if not thickness:
         return None
-    attenuation = attenuation_coefficient(material, image.beam.wavelength)
+    if attenuation is None and material:
+        attenuation = attenuation_coefficient(material, image.beam.wavelength)
     return None if attenuation is None else Sensor(attenuation, thickness)
 
 
@@ -131,6 +166,7 @@ class _Memory(threading.local):
         self._finders: dict[tuple[str, str], SpotFinder] = {}
 
     def finder(self, parameters: PerImageAnalysisParameters) -> SpotFinder:
+        """Return the thread's spot finder for this algorithm and DIALS's rule."""
         key = (parameters.threshold_algorithm, parameters.dials_rule)
         if key not in self._finders:
             self._finders[key] = SpotFinder(
@@ -145,12 +181,16 @@ class _Memory(threading.local):
 _memory = _Memory()
 
 
-def _find_spots(image: Image, parameters: PerImageAnalysisParameters) -> SpotTable:
+def _find_spots(
+    image: Image, parameters: PerImageAnalysisParameters
+) -> list[SpotTable]:
+    """Return the spots of each panel, their positions from its first pixel."""
     detector = image.detector
+    regions = (panel.region(detector.shape) for panel in detector.panels)
+    parts = (np.ascontiguousarray(image.pixels[region]) for region in regions)
     try:
-        return _memory.finder(parameters).find(
-            image.pixels,
-            detector.mask,
+        return _memory.finder(parameters).find_on_panels(
+            list(zip(parts, detector.panel_masks, strict=True)),
             detector.trusted.limits(parameters.dials_rule),
             detector.min_spot_size,
         )

@@ -3,9 +3,9 @@
 Compared with DIALS 3.12.1; `SpotFindingSettings.dials_rule` is what changed later.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from zocelery.errors import ImageError
 from zocelery_tasks.images.dials_rule import DialsRule
+from zocelery_tasks.kernels.photons import strong_photons
 from zocelery_tasks.kernels.spots import SpotTable, find_spots
 from zocelery_tasks.kernels.strong_pixels import StrongPixelFinder
 from zocelery_tasks.kernels.threshold import Algorithm, DispersionSettings
@@ -23,6 +24,11 @@ __all__ = [
     "SpotTable",
     "warm_up",
 ]
+
+Pixels = npt.NDArray[Any]
+"""Counts, or photons as doubles, shape (slow, fast)."""
+Mask = npt.NDArray[np.bool_]
+"""Shape (slow, fast); True where a pixel is usable."""
 
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -86,48 +92,96 @@ class SpotFinder:
 
     def __init__(self, settings: SpotFindingSettings | None = None) -> None:
         self.settings = settings or SpotFindingSettings()
-        self._strong_pixels = StrongPixelFinder(self.settings.threshold_settings())
+        self._strong_pixels: list[StrongPixelFinder] = []
+        """One for each panel, since each remembers its mask."""
 
     def find(
         self,
-        pixels: npt.NDArray[np.integer],
-        valid_mask: npt.NDArray[np.bool_],
+        pixels: Pixels,
+        valid_mask: Mask,
         trusted: tuple[int, int],
         min_spot_size: int,
     ) -> SpotTable:
         """Find the spots of one image.
 
         Args:
-            pixels: counts (slow, fast), integers of up to 32 bits.
+            pixels: counts (slow, fast), integers of up to 32 bits; or photons, doubles,
+                for which the threshold takes a slower way.
             valid_mask: True for the detector's usable pixels (slow, fast). A read-only
                 array is taken not to change, and looked through only once.
-            trusted: lowest and highest usable count, both included.
+            trusted: lowest and highest usable count, both included; of photons the mask
+                alone says which are usable.
             min_spot_size: fewest pixels of a spot, unless the settings say. DIALS takes
                 3 for pixel-array detectors (SENSOR_PAD) and 6 for others.
 
         Raises:
-            ImageError: if the pixels are no such integers, if shapes do not agree, or
+            ImageError: if the pixels are no such numbers, if shapes do not agree, or
                 if too large a share of the pixels is strong.
+        """
+        panel = (pixels, valid_mask)
+        return self.find_on_panels([panel], trusted, min_spot_size)[0]
+
+    def find_on_panels(
+        self,
+        panels: Sequence[tuple[Pixels, Mask]],
+        trusted: tuple[int, int],
+        min_spot_size: int,
+    ) -> list[SpotTable]:
+        """Find the spots of an image that has been taken by several panels.
+
+        Each panel is an image of its own to the threshold, and no spot reaches from
+        one to the next; only the share of strong pixels is one for all.
+
+        Args:
+            panels: pixels and mask of each, as `find` takes them.
+            trusted: lowest and highest usable count, both included, of any panel.
+            min_spot_size: see `find`.
+
+        Returns:
+            The spots of each panel, their positions from the panel's first pixel.
+
+        Raises:
+            ImageError: see `find`.
         """
         settings = self.settings
         try:
-            strong = self._strong_pixels.find(pixels, valid_mask, *trusted)
+            strong = self._find_strong_pixels(panels, trusted)
         except (TypeError, ValueError) as error:
             raise ImageError(f"spots cannot be found: {error}") from error
-        most = ceil(settings.max_strong_pixel_fraction * pixels.size)
-        if strong.size > most:
+        found, n_pixels = sum(map(len, strong)), sum(p.size for p, _ in panels)
+        if found > ceil(settings.max_strong_pixel_fraction * n_pixels):
             raise ImageError(
-                f"{strong.size} of {pixels.size} pixels are strong, more than "
+                f"{found} of {n_pixels} pixels are strong, more than "
                 f"max_strong_pixel_fraction={settings.max_strong_pixel_fraction} allows"
             )
-        return find_spots(
-            strong,
-            pixels.reshape(-1)[strong],
-            pixels.shape[1],
-            settings.min_spot_size or min_spot_size,
-            settings.max_spot_size,
-            settings.max_separation,
-        )
+        return [
+            find_spots(
+                indices,
+                pixels.reshape(-1)[indices],
+                pixels.shape[1],
+                settings.min_spot_size or min_spot_size,
+                settings.max_spot_size,
+                settings.max_separation,
+            )
+            for indices, (pixels, _) in zip(strong, panels, strict=True)
+        ]
+
+    def _find_strong_pixels(
+        self,
+        panels: Sequence[tuple[Pixels, Mask]],
+        trusted: tuple[int, int],
+    ) -> list[npt.NDArray[np.int64]]:
+        """Return the flat indices of each panel's strong pixels."""
+        while len(self._strong_pixels) < len(panels):
+            settings = self.settings.threshold_settings()
+            self._strong_pixels.append(StrongPixelFinder(settings))
+        found = []
+        for finder, (pixels, mask) in zip(self._strong_pixels, panels, strict=False):
+            if pixels.dtype == np.float64:
+                found.append(strong_photons(pixels, mask, finder.settings))
+            else:
+                found.append(finder.find(pixels, mask, *trusted))
+        return found
 
 
 def warm_up(algorithms: Iterable[Algorithm] = tuple(Algorithm)) -> None:

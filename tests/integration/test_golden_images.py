@@ -99,7 +99,7 @@ def test_geometry_is_that_of_dxtbx(name):
     image = open_image(find(name))
     detector, expected = image.detector, GEOMETRY[name]
     for key in ("origin", "fast_axis", "slow_axis", "distance"):
-        assert getattr(detector, key) == pytest.approx(expected[key], abs=1e-5)
+        assert getattr(detector.panel, key) == pytest.approx(expected[key], abs=1e-5)
     assert detector.trusted.limits() == expected["limits"]
     assert image.beam.wavelength == pytest.approx(expected["wavelength"])
     material = (detector.sensor_material, detector.sensor_thickness)

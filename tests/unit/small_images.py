@@ -216,3 +216,36 @@ def write_eiger(folder: Path, *blocks: npt.NDArray[Any]) -> Path:
             group[f"data_{number:06d}"] = h5py.ExternalLink(name, "entry/data/data")
             write_data(folder / name, pixels, "entry/data/data")
     return master
+
+
+SMV_HEADER = {
+    "DIM": "2",
+    "BYTE_ORDER": "little_endian",
+    "TYPE": "unsigned_short",
+    "PIXEL_SIZE": "0.1024",
+    "DISTANCE": "200.0",
+    "WAVELENGTH": "0.97",
+    "BEAM_CENTER_X": "3.0",
+    "BEAM_CENTER_Y": "5.0",
+    "OSC_START": "0.0",
+    "OSC_RANGE": "1.0",
+    "TIME": "1.0",
+}
+
+
+def smv_bytes(pixels: npt.NDArray[Any], **changes: str | None) -> bytes:
+    """Return a SMV file, with values of its header changed or, where None, left out.
+
+    The pixels are written as they are, in their own byte order.
+    """
+    slow, fast = pixels.shape
+    lines = {**SMV_HEADER, "SIZE1": str(fast), "SIZE2": str(slow), **changes}
+    told = "".join(f"{k}={v};\n" for k, v in lines.items() if v is not None)
+    header = f"{{\nHEADER_BYTES=  512;\n{told}}}\n".encode()
+    return header.ljust(512) + pixels.tobytes()
+
+
+def write_smv(file: Path, pixels: npt.NDArray[Any], **changes: str | None) -> Path:
+    """Write `smv_bytes` to a file."""
+    file.write_bytes(smv_bytes(pixels, **changes))
+    return file

@@ -5,29 +5,31 @@ import math
 import numpy as np
 import pytest
 
-from zocelery_tasks.images.detector import (
-    Beam,
-    Detector,
-    DialsRule,
-    SensorType,
-    TrustedRange,
-)
-from zocelery_tasks.images.module_gaps import (
-    EIGER,
-    EIGER2,
-    PILATUS,
-    all_usable,
-    mask_of_gaps,
-)
+from zocelery.errors import ImageError
+from zocelery_tasks.images.beam import Beam
+from zocelery_tasks.images.detector import Detector, SensorType, TrustedRange
+from zocelery_tasks.images.dials_rule import DialsRule
+from zocelery_tasks.images.masks import all_usable, mask_of_panels, split_mask
+from zocelery_tasks.images.module_gaps import EIGER, EIGER2, PILATUS, mask_of_gaps
+from zocelery_tasks.images.panel import Panel
 
 
-def detector(**changes):
-    return Detector(
+def panel(**changes):
+    return Panel(
         **{
             "fast_axis": (1.0, 0.0, 0.0),
             "slow_axis": (0.0, -1.0, 0.0),
             "origin": (-20.0, 30.0, -150.0),
             "pixel_size": (0.1, 0.2),
+            **changes,
+        }
+    )
+
+
+def detector(**changes):
+    return Detector(
+        **{
+            "panels": (panel(),),
             "shape": (4, 5),
             "trusted": TrustedRange(0, 1000),
             "mask": all_usable((4, 5)),
@@ -60,18 +62,18 @@ def test_spots_of_pixel_arrays_may_be_smaller(sensor, size):
 
 
 def test_pixels_are_taken_to_the_laboratory():
-    lab = detector().pixel_to_lab @ (10, 20, 1)
+    lab = panel().pixel_to_lab @ (10, 20, 1)
     assert lab.tolist() == pytest.approx([-19, 26, -150])
 
 
 def test_the_beam_centre_is_where_the_beam_meets_the_plane():
-    assert detector().beam_centre(Beam(1.0)) == pytest.approx((200, 150))
-    assert detector().distance == pytest.approx(150)
+    assert panel().beam_centre(Beam(1.0)) == pytest.approx((200, 150))
+    assert panel().distance == pytest.approx(150)
 
 
 def test_a_swung_detector_keeps_its_distance_and_may_miss_the_beam():
     angle = math.radians(30)
-    swung = detector(
+    swung = panel(
         fast_axis=(0.0, math.cos(angle), math.sin(angle)),
         slow_axis=(1.0, 0.0, 0.0),
         origin=(0.0, 150 * math.sin(angle), -150 * math.cos(angle)),
@@ -112,6 +114,39 @@ def test_gaps_lie_between_the_modules():
 def test_a_shape_that_no_layout_fits_has_no_gaps():
     assert mask_of_gaps((100, 120), PILATUS, EIGER).all()
     assert not PILATUS.fits((195 - 17, 487))
+
+
+def test_panels_are_rectangles_within_the_image():
+    part = panel(first=(1, 2), size=(2, 3))
+    assert part.within((4, 5), "D") is part
+    assert np.zeros((4, 5))[part.region((4, 5))].shape == (2, 3)
+    assert np.zeros((4, 5))[panel().region((4, 5))].shape == (4, 5)
+    for shape in ((2, 5), (4, 4)):
+        with pytest.raises(ImageError, match=r"D: .*do not hold a module of 3 x 2"):
+            part.within(shape, "D")
+    with pytest.raises(ImageError, match="do not hold"):
+        panel(first=(0, 0), size=(0, 3)).within((4, 5), "D")
+
+
+def test_parts_of_a_mask_are_the_same_for_all_images_that_share_it():
+    halves = (panel(size=(4, 2)), panel(first=(0, 2), size=(4, 3)))
+    mask = mask_of_panels(halves[1:], (4, 5))
+    left, right = split_mask(mask, halves)
+    assert (left.shape, left.any(), right.shape, right.all()) == (
+        (4, 2),
+        False,
+        (4, 3),
+        True,
+    )
+    assert not right.flags.writeable
+    assert right.flags.c_contiguous
+    assert detector(panels=halves, mask=mask).panel_masks[1] is right
+    assert split_mask(mask, halves[1:])[0] is not right
+    own = mask.copy()
+    _, first = split_mask(own, halves)
+    own[0, 4] = False
+    assert not split_mask(own, halves)[1][0, 2]
+    assert first[0, 2]
 
 
 def test_masks_are_shared_and_cannot_be_changed():

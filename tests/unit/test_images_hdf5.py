@@ -89,10 +89,10 @@ def test_the_data_of_an_eiger_are_numbered_through_its_files(tmp_path):
 def test_an_eiger_master_describes_the_detector(tmp_path):
     image = open_image(write_eiger(tmp_path, numbered(1, 1)))
     detector = image.detector
-    assert detector.fast_axis == (1, 0, 0)
-    assert detector.slow_axis == (0, -1, 0)
-    assert detector.origin == pytest.approx((-0.5, 0.7, -200))
-    assert detector.beam_centre(image.beam) == pytest.approx((5, 7))
+    assert detector.panel.fast_axis == (1, 0, 0)
+    assert detector.panel.slow_axis == (0, -1, 0)
+    assert detector.panel.origin == pytest.approx((-0.5, 0.7, -200))
+    assert detector.panel.beam_centre(image.beam) == pytest.approx((5, 7))
     assert detector.trusted.limits() == (0, 299)
     assert np.argwhere(~detector.mask).tolist() == [[0, 0], [1, 1], [2, 2]]
     assert image.beam.wavelength == 0.5
@@ -103,7 +103,7 @@ def test_an_eiger_master_without_translation_has_its_beam_centre(tmp_path):
     with h5py.File(master, "r+") as root:
         del root["entry/instrument/detector/geometry"]
     detector = open_image(master).detector
-    assert detector.origin == pytest.approx((-0.5, 0.7, -200))
+    assert detector.panel.origin == pytest.approx((-0.5, 0.7, -200))
 
 
 # Links
@@ -210,12 +210,12 @@ def test_the_detector_may_be_described_in_another_file(tmp_path):
         link = h5py.ExternalLink("d.h5", "entry/instrument/detector")
         root["entry/instrument/detector"] = link
     detector = open_image(file, 2).detector
-    assert detector.origin == pytest.approx((-3, 2, -100))
+    assert detector.panel.origin == pytest.approx((-3, 2, -100))
     (tmp_path / "d.h5").unlink()
     write_nxmx(tmp_path / "y_1.nxs", PIXELS).replace(file)
     with h5py.File(file, "r+") as root:
         root["entry/instrument/another"] = h5py.ExternalLink("gone.h5", "/")
-    assert open_image(file, 2).detector.origin == detector.origin
+    assert open_image(file, 2).detector.panel.origin == detector.panel.origin
 
 
 def test_links_that_go_in_a_circle_are_refused(tmp_path):

@@ -91,22 +91,22 @@ def geometry(tmp_path):
 def test_a_swung_detector_is_where_its_axes_put_it(geometry):
     detector, beam = geometry()
     sine, cosine = math.sin(math.radians(30)), math.cos(math.radians(30))
-    assert detector.fast_axis == pytest.approx((0, cosine, sine))
-    assert detector.slow_axis == pytest.approx((1, 0, 0))
-    assert detector.origin == pytest.approx(
+    assert detector.panel.fast_axis == pytest.approx((0, cosine, sine))
+    assert detector.panel.slow_axis == pytest.approx((1, 0, 0))
+    assert detector.panel.origin == pytest.approx(
         (-20, -10 * cosine + 150 * sine, -10 * sine - 150 * cosine)
     )
-    assert detector.distance == pytest.approx(150)
-    assert detector.pixel_size == (0.1, 0.2)
+    assert detector.panel.distance == pytest.approx(150)
+    assert detector.panel.pixel_size == (0.1, 0.2)
     assert beam.wavelength == 0.7
     assert beam.source_direction == (0, 0, 1)
 
 
 def test_the_frame_of_a_scan_wins_over_the_scan(geometry):
     moved, _ = geometry(("30.0 0.0", "0.0 0.0"))
-    assert moved.origin == pytest.approx((-20, -10, -150))
+    assert moved.panel.origin == pytest.approx((-20, -10, -150))
     by_scan, _ = geometry(("DET_2THETA 30.0 0.0", "OTHER 30.0 0.0"), ("99.0", "0.0"))
-    assert by_scan.origin == pytest.approx(moved.origin)
+    assert by_scan.panel.origin == pytest.approx(moved.panel.origin)
 
 
 def test_displacements_of_the_first_pixel_count(geometry):
@@ -115,15 +115,15 @@ def test_displacements_of_the_first_pixel_count(geometry):
         ("ELEMENT_Y ELEMENT_Y 0.0", "ELEMENT_Y ELEMENT_Y 4.0"),
         ("30.0 0.0", "0.0 0.0"),
     )
-    assert detector.origin == pytest.approx((-16, -7, -150))
+    assert detector.panel.origin == pytest.approx((-16, -7, -150))
 
 
 def test_pixels_may_run_against_their_axis(geometry):
     detector, _ = geometry(
         ("ELEMENT_Y ELEMENT_Y 0.0 0.2", "ELEMENT_Y ELEMENT_Y 0.0 -0.2")
     )
-    assert detector.slow_axis == pytest.approx((-1, 0, 0))
-    assert detector.pixel_size == (0.1, 0.2)
+    assert detector.panel.slow_axis == pytest.approx((-1, 0, 0))
+    assert detector.panel.pixel_size == (0.1, 0.2)
 
 
 def test_a_slow_axis_that_carries_the_fast_one_is_as_good(geometry):
@@ -137,7 +137,7 @@ def test_a_slow_axis_that_carries_the_fast_one_is_as_good(geometry):
             "ELEMENT_Y  translation detector DET_Z",
         ),
     )
-    assert detector.origin == pytest.approx(geometry()[0].origin)
+    assert detector.panel.origin == pytest.approx(geometry()[0].panel.origin)
 
 
 def test_the_overload_is_saturated_under_every_rule(geometry):

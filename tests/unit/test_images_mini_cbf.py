@@ -25,13 +25,13 @@ def geometry(tmp_path):
 
 def test_the_detector_stands_upright_behind_the_sample(geometry):
     detector, beam = geometry()
-    assert detector.fast_axis == (1, 0, 0)
-    assert detector.slow_axis == (0, -1, 0)
-    assert detector.origin == pytest.approx((-2.5 * 0.172, 1.5 * 0.172, -200))
-    assert detector.pixel_size == pytest.approx((0.172, 0.172))
+    assert detector.panel.fast_axis == (1, 0, 0)
+    assert detector.panel.slow_axis == (0, -1, 0)
+    assert detector.panel.origin == pytest.approx((-2.5 * 0.172, 1.5 * 0.172, -200))
+    assert detector.panel.pixel_size == pytest.approx((0.172, 0.172))
     assert detector.shape == (3, 4)
-    assert detector.distance == pytest.approx(200)
-    assert detector.beam_centre(beam) == pytest.approx((2.5, 1.5))
+    assert detector.panel.distance == pytest.approx(200)
+    assert detector.panel.beam_centre(beam) == pytest.approx((2.5, 1.5))
     assert beam.wavelength == 0.9
 
 
@@ -63,7 +63,7 @@ def test_other_sensors_are_told_apart(geometry):
 )
 def test_numbers_are_read_however_they_are_written(geometry, changes):
     detector, beam = geometry(**changes)
-    assert detector.origin == pytest.approx((-2.5 * 0.172, 1.5 * 0.172, -200))
+    assert detector.panel.origin == pytest.approx((-2.5 * 0.172, 1.5 * 0.172, -200))
     assert beam.wavelength == 0.9
 
 
@@ -93,7 +93,7 @@ def test_an_eiger_without_a_cutoff_has_practically_none(geometry):
         ({"Beam_xy": "(2.5) pixels"}, r"Beam_xy is '\(2.5\) pixels'"),
         ({"Wavelength": "0.00000 A"}, "Wavelength is '0.00000 A'"),
         ({"Pixel_size": "0 m x 0 m"}, "Pixel_size is"),
-        ({"Detector:": "PILATUS 12M, S/N 120-0100"}, "more than one plane"),
+        ({"Detector:": "PILATUS 12M, S/N 120-0100"}, "images of 2463 x 5071 pixels"),
     ],
 )
 def test_what_is_wrong_with_the_header_is_said(geometry, changes, complaint):

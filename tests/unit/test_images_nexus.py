@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.small_images import add_axis, add_module, nexus_group, write_nxmx
 from zocelery.errors import ImageError
-from zocelery_tasks.images.detector import DialsRule, SensorType
+from zocelery_tasks.images.detector import SensorType
+from zocelery_tasks.images.dials_rule import DialsRule
 from zocelery_tasks.images.open import open_image
 
 DETECTOR = "entry/instrument/detector"
@@ -41,11 +42,11 @@ def replace(group, path, value, **attributes):
 
 def test_axes_are_taken_from_the_frame_of_nexus_to_that_of_imgcif(read):
     image = read()
-    assert image.detector.fast_axis == (1, 0, 0)
-    assert image.detector.slow_axis == (0, -1, 0)
-    assert image.detector.origin == pytest.approx((-3, 2, -100))
-    assert image.detector.pixel_size == pytest.approx((0.1, 0.1))
-    assert image.detector.beam_centre(image.beam) == pytest.approx((30, 20))
+    assert image.detector.panel.fast_axis == (1, 0, 0)
+    assert image.detector.panel.slow_axis == (0, -1, 0)
+    assert image.detector.panel.origin == pytest.approx((-3, 2, -100))
+    assert image.detector.panel.pixel_size == pytest.approx((0.1, 0.1))
+    assert image.detector.panel.beam_centre(image.beam) == pytest.approx((30, 20))
     assert image.pixels.tolist() == PIXELS[0].tolist()
 
 
@@ -66,11 +67,11 @@ def test_a_swung_detector_is_turned_about_the_sample(read):
     detector = read(swing).detector
     sine, cosine = math.sin(math.radians(30)), math.cos(math.radians(30))
     # NeXus: y' = y cos - z sin, z' = y sin + z cos; x and z change sign for imgCIF
-    assert detector.slow_axis == pytest.approx((0, -cosine, sine))
-    assert detector.origin == pytest.approx(
+    assert detector.panel.slow_axis == pytest.approx((0, -cosine, sine))
+    assert detector.panel.origin == pytest.approx(
         (-3, 2 * cosine - 100 * sine, -(2 * sine + 100 * cosine))
     )
-    assert detector.distance == pytest.approx(100)
+    assert detector.panel.distance == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_swung_detector_is_turned_about_the_sample(read):
 )
 def test_lengths_may_have_any_unit(read, value, units):
     image = read(lambda det: replace(det, "axes/distance", [value], units=units))
-    assert image.detector.origin[2] == pytest.approx(-100)
+    assert image.detector.panel.origin[2] == pytest.approx(-100)
 
 
 def test_angles_may_be_in_radians(read):
@@ -87,7 +88,7 @@ def test_angles_may_be_in_radians(read):
         add_axis(detector["axes"], "swing", 0.5, (1, 0, 0), rotation=True, units="rad")
         detector["axes/distance"].attrs["depends_on"] = "swing"
 
-    assert read(swing).detector.slow_axis[1] == pytest.approx(-math.cos(0.5))
+    assert read(swing).detector.panel.slow_axis[1] == pytest.approx(-math.cos(0.5))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_angles_may_be_in_radians(read):
 )
 def test_offsets_without_a_unit_are_in_that_of_their_axis(read, attributes, shift):
     image = read(lambda det: det["axes/distance"].attrs.update(attributes))
-    assert image.detector.origin == pytest.approx(
+    assert image.detector.panel.origin == pytest.approx(
         (-3 - shift, 2 + 2 * shift, -100 - 3 * shift)
     )
 
@@ -110,7 +111,7 @@ def test_a_module_without_a_place_is_centred_by_the_header(read):
         add_module(detector, (3, 4), corner=(0, 0, 0))
         detector["beam_center_x"], detector["beam_center_y"] = 30.0, 20.0
 
-    assert read(forget).detector.origin == pytest.approx((-3, 2, -100))
+    assert read(forget).detector.panel.origin == pytest.approx((-3, 2, -100))
 
 
 def test_pixel_directions_that_stand_on_nothing_stand_on_the_module(read):
@@ -118,22 +119,27 @@ def test_pixel_directions_that_stand_on_nothing_stand_on_the_module(read):
         for key in ("fast", "slow"):
             detector[f"module/{key}_pixel_direction"].attrs["depends_on"] = "."
 
-    assert read(cut).detector.origin == pytest.approx((-3, 2, -100))
+    assert read(cut).detector.panel.origin == pytest.approx((-3, 2, -100))
 
 
 def test_a_detector_before_the_sample_is_put_behind_it(read):
     image = read(lambda det: replace(det, "axes/distance", [-100.0]))
-    assert image.detector.origin == pytest.approx((-3, 2, -100))
+    assert image.detector.panel.origin == pytest.approx((-3, 2, -100))
 
 
-def test_modules_on_one_grid_are_one_detector(read):
+def test_modules_are_panels_of_their_own(read):
     def split(detector):
         del detector["module"]
         add_module(detector, (1, 4), name="a")
         add_module(detector, (1, 2), (3.0, 1.8, 0.0), name="b", first=(2, 0))
 
     detector = read(split).detector
-    assert detector.origin == pytest.approx((-3, 2, -100))
+    first, second = detector.panels
+    assert first.origin == pytest.approx((-3, 2, -100))
+    assert second.origin == pytest.approx((-3, 1.8, -100))
+    assert (first.first, first.size) == ((0, 0), (1, 4))
+    assert (second.first, second.size) == ((2, 0), (1, 2))
+    assert [part.all() for part in detector.panel_masks] == [True, True]
     assert detector.mask.tolist() == [
         [True] * 4,
         [False] * 4,
@@ -141,11 +147,21 @@ def test_modules_on_one_grid_are_one_detector(read):
     ]
 
 
-def test_modules_in_several_planes_are_refused(read):
+def test_modules_may_lie_in_several_planes(read):
+    def split(detector):
+        replace(detector, "module/data_size", [1, 4])
+        add_module(detector, (2, 4), (3.0, 2.0, 1.0), name="nearer", first=(1, 0))
+
+    further, nearer = read(split).detector.panels
+    assert (further.distance, nearer.distance) == pytest.approx((100, 101))
+
+
+def test_modules_of_unknown_size_are_refused(read):
     def split(detector):
         add_module(detector, (1, 4), (3.0, 2.0, 1.0), name="nearer")
+        del detector["nearer/data_size"]
 
-    with pytest.raises(ImageError, match=r"x_1.nxs: image 1: .*more than one plane"):
+    with pytest.raises(ImageError, match=r"image 1: .*modules without data_size"):
         read(split)
 
 

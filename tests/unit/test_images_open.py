@@ -46,7 +46,7 @@ def test_full_headers_win_over_mini_headers(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(b"", "empty"), (b"II*\0 a TIFF", "neither a CBF nor an HDF5 image")],
+    [(b"", "empty"), (b"II*\0 a TIFF", "neither a CBF, SMV nor HDF5 image")],
 )
 def test_other_files_are_no_images(tmp_path, content, complaint):
     file = tmp_path / "x.tif"

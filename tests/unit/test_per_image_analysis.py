@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 
 from zocelery.errors import ImageError, ParameterError
-from zocelery_tasks.images.detector import Beam, Detector, SensorType, TrustedRange
+from zocelery_tasks.images.beam import Beam
+from zocelery_tasks.images.detector import Detector, SensorType, TrustedRange
 from zocelery_tasks.images.dials_rule import DialsRule
 from zocelery_tasks.images.image import Image
-from zocelery_tasks.images.module_gaps import all_usable
+from zocelery_tasks.images.masks import all_usable
+from zocelery_tasks.images.panel import Panel
 from zocelery_tasks.per_image_analysis import analyse_image
 from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
 
 SHAPE = (120, 160)
 CENTRES = [(20, 30), (40, 100), (70, 60), (100, 130)]
 """Of the spots, (slow, fast) of their middle pixel."""
+
+
+PANEL = Panel((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -100.0), (0.5, 0.5))
 
 
 def small_image(pixels=None, **changes):
@@ -29,10 +34,7 @@ def small_image(pixels=None, **changes):
             pixels[slow - 1 : slow + 2, fast - 1 : fast + 2] = 20 * number
             pixels[slow, fast] = 100 * number
     detector = Detector(
-        fast_axis=(1.0, 0.0, 0.0),
-        slow_axis=(0.0, -1.0, 0.0),
-        origin=(0.0, 0.0, -100.0),
-        pixel_size=(0.5, 0.5),
+        panels=(PANEL,),
         shape=pixels.shape,
         trusted=TrustedRange(0, 60000),
         sensor=SensorType.PAD,
@@ -118,7 +120,7 @@ def test_ice_is_filtered_if_asked():
     # A ring of hexagonal ice lies at 3.67 Å, and the second spot is put onto it.
     two_theta = 2 * np.arcsin(1 / (2 * 3.67))
     near = 0.5 * np.hypot(40.5, 100.5) / np.tan(two_theta)
-    image = small_image(origin=(0.0, 0.0, -float(near)))
+    image = small_image(panels=(replace(PANEL, origin=(0.0, 0.0, -float(near))),))
     assert analyse(image).statistics.n_spots_no_ice == 3
     assert analyse(image, filter_ice="false").statistics.n_spots_no_ice == 4
     assert analyse(image, ice_rings_width=0).statistics.n_spots_no_ice == 4
@@ -163,6 +165,89 @@ def test_images_of_different_detectors_may_follow_each_other():
     other[40:43, 40:43] = 50
     assert len(analyse(small_image(other)).d) == 1
     assert analyse(small_image()).counts() == first
+
+
+# Several panels
+
+
+def two_panels(pixels=None):
+    """The small image as two panels side by side, the second one turned up."""
+    left = replace(PANEL, size=(120, 80))
+    right = replace(PANEL, fast_axis=(0.0, 0.0, 1.0), first=(0, 80), size=(120, 80))
+    return small_image(pixels, panels=(left, right))
+
+
+@pytest.mark.parametrize("algorithm", ["dispersion", "dispersion_extended"])
+def test_spots_of_panels_are_placed_in_the_image(algorithm):
+    whole = analyse(small_image(), algorithm=algorithm).spot_list()
+    parts = analyse(two_panels(), algorithm=algorithm).spot_list()
+    assert [spot["panel"] for spot in parts] == [0, 0, 1, 1]
+    assert "panel" not in whole[0]
+    for part, number in zip(parts, (0, 2, 1, 3), strict=True):
+        for key in ("x", "y", "intensity", "variance", "bbox"):
+            assert part[key] == whole[number][key]
+
+
+def test_resolution_is_that_of_the_panels_plane():
+    spots = analyse(two_panels()).spot_list()
+    assert spots[0]["d"] == pytest.approx(d_of(*CENTRES[0]), rel=0.01)
+    # the third spot: 20 pixels along the turned panel, towards the sample
+    depth = 0.5 * 20.5
+    two_theta = np.arctan2(0.5 * 40.5, 100 - depth)
+    assert spots[2]["d"] == pytest.approx(1 / (2 * np.sin(two_theta / 2)), rel=0.01)
+
+
+def test_a_spot_on_the_border_of_panels_belongs_to_both():
+    pixels = np.ones(SHAPE, np.uint16)
+    pixels[::2, ::3] = 0
+    pixels[50:53, 77:83] = 100
+    pixels[51, 79:81] = 200
+    assert analyse(small_image(pixels)).n_spots_found == 1
+    found = analyse(two_panels(pixels)).spot_list()
+    assert [spot["bbox"] for spot in found] == [[77, 80, 50, 53], [80, 83, 50, 53]]
+
+
+def test_limits_choose_spots_and_their_panels():
+    kept = analyse(two_panels(), d_min=analyse(two_panels()).d[1] + 0.01)
+    assert kept.n_spots_found == 4
+    assert len(kept.d) == len(kept.spots) == len(kept.panel) < 4
+
+
+def test_the_share_of_strong_pixels_is_that_of_all_panels():
+    pixels = np.ones(SHAPE, np.uint16)
+    pixels[:, 100::2] = 3000
+    analyse(small_image(pixels))
+    assert analyse(two_panels(pixels)).n_spots_found >= 0
+    pixels[:, 1::2] = 3000
+    with pytest.raises(ImageError, match=r"of 19200 pixels are strong"):
+        analyse(two_panels(pixels))
+
+
+# Photons
+
+
+def test_photons_have_the_spots_of_counts():
+    image = small_image()
+    photons = small_image(image.pixels.astype(np.float64))
+    for algorithm in ("dispersion", "dispersion_extended"):
+        found, expected = (
+            analyse(one, algorithm=algorithm) for one in (photons, image)
+        )
+        assert found.spot_list() == expected.spot_list()
+    halved = analyse(small_image(image.pixels / 2))
+    assert halved.spot_list()[0]["intensity"] == (100 + 8 * 20) / 2
+
+
+def test_photons_that_are_masked_may_be_anything():
+    pixels = small_image().pixels.astype(np.float64)
+    mask = np.ones(SHAPE, bool)
+    mask[60, 100:103] = False
+    pixels[60, 100:103] = np.nan, np.inf, -np.inf
+    assert len(analyse(small_image(pixels, mask=mask)).d) == 4
+    for bad in (np.nan, np.inf):
+        pixels[5, 5] = bad
+        with pytest.raises(ImageError, match=r"x_1.cbf: image 1: .*not finite"):
+            analyse(small_image(pixels, mask=mask))
 
 
 # Parameters

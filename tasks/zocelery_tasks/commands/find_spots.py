@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from zocelery.errors import InputFileError, ParameterError, TaskError
+from zocelery_tasks.image_backends import Backend
 from zocelery_tasks.images.dials_rule import DialsRule
 from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
 
@@ -61,6 +62,13 @@ class _Images:
     show_default=True,
     help="DIALS version to agree with where versions differ.",
 )
+@click.option(
+    "--backend",
+    type=click.Choice([str(backend) for backend in Backend]),
+    default=str(Backend.NATIVE),
+    show_default=True,
+    help="Who opens the images; dials needs DIALS installed.",
+)
 @click.option("--d-min", type=float, help="Leave out spots below, in Å.")
 @click.option(
     "--d-max", type=float, default=40, show_default=True, help="And above, in Å."
@@ -72,8 +80,9 @@ def find_spots(
 ) -> None:
     """Find the spots of images and say how far they reach.
 
-    FILE is a CBF image (also .gz, .bz2), a NeXus (NXmx) file or an Eiger master file,
-    of which all images are looked at, or those from FIRST to LAST.
+    FILE is a CBF or SMV image (also .gz, .bz2), a NeXus (NXmx) file or an Eiger master
+    file, of which all images are looked at, or those from FIRST to LAST. With the
+    backend dials it is whatever DIALS opens.
 
     Exit code 1 if an image cannot be analysed; the others are analysed all the same.
     """
@@ -81,21 +90,22 @@ def find_spots(
         parameters = PerImageAnalysisParameters.parse(options)
     except ParameterError as error:
         raise click.UsageError(str(error)) from error
-    work = _list_images(images)
+    parameters.backend.check()
+    work = _list_images(images, parameters.backend)
     records = _analyse(work, parameters, spots)
     failed = _print_json(records) if as_json else _print_table(records, len(work))
     if failed:
         click.get_current_context().exit(1)
 
 
-def _list_images(arguments: Sequence[str]) -> list[tuple[Path, int]]:
+def _list_images(arguments: Sequence[str], backend: Backend) -> list[tuple[Path, int]]:
     """Return file and number of each image that is asked for.
 
     Raises:
         InputFileError: if a file is missing or does not have such images.
     """
     named = [_parse(argument) for argument in arguments]
-    return [image for images in named for image in _expand(images)]
+    return [image for images in named for image in _expand(images, backend)]
 
 
 def _parse(argument: str) -> _Images:
@@ -125,11 +135,9 @@ def _require_file(file: Path) -> None:
         raise InputFileError(f"{file}: no permission to read it")
 
 
-def _expand(images: _Images) -> Iterator[tuple[Path, int]]:
-    from zocelery_tasks.images.open import count_images
-
+def _expand(images: _Images, backend: Backend) -> Iterator[tuple[Path, int]]:
     try:
-        count = count_images(images.file)
+        count = backend.count_images(images.file)
     except TaskError:
         # What is wrong is said of the first image, when its turn comes.
         count = images.last or 1
@@ -150,9 +158,9 @@ def _analyse(
     """Iterate over what is found on each image, or why nothing is."""
     # Imported here: numba would slow every other command's start.
     from zocelery_tasks.images.image import PixelBuffers
-    from zocelery_tasks.images.open import open_image
     from zocelery_tasks.per_image_analysis import analyse_image
 
+    open_image = parameters.backend.open_image
     buffers = PixelBuffers()
     for file, number in images:
         record: Record = {"file": str(file), "image_number": number}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from zocelery_tasks.images.detector import Vector
+from zocelery_tasks.images.panel import Vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,22 @@
 """The two parts of a CBF file: its text header and its one binary section."""
 
-import bz2
-import gzip
 import re
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from zocelery.errors import ImageError
-from zocelery_tasks.images.files import read_bytes
+from zocelery_tasks.images.files import read_whole
 from zocelery_tasks.images.image import PixelBuffers, Pixels, PixelType
 from zocelery_tasks.kernels.byte_offset import decode_byte_offset
 
 SIGNATURE = b"###CBF"
 
 _SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
+_NEXT_SECTION = re.compile(re.escape(_SECTION) + rb"\r?\n")
+_END = _SECTION + b"--"
 _START = b"\x0c\x1a\x04\xd5"
 """What stands right before the binary data."""
 _MIME_FIELD = re.compile(r'(?m)^(X-Binary-[\w-]+):\s*"?([^"\r\n]*?)"?\s*$')
@@ -28,10 +26,6 @@ _TYPES: dict[str, PixelType] = {
     for sign, code in (("signed", "i"), ("unsigned", "u"))
     for bits in (8, 16, 32)
 }
-_COMPRESSED: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
-    (b"\x1f\x8b", gzip.decompress),
-    (b"BZh", bz2.decompress),
-)
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,9 @@ class CbfFile:
     """How the pixels are compressed: `x-CBF_BYTE_OFFSET` or `x-CBF_NONE`."""
     stream: npt.NDArray[np.int8]
     """The binary section."""
+    others: tuple["CbfFile", ...] = ()
+    """Of a detector of several panels: what the further sections hold, in order. The
+    header of each section is the text before it."""
 
     def decode(self, buffers: PixelBuffers | None = None) -> Pixels:
         """Return the pixels, shape (slow, fast).
@@ -100,38 +97,50 @@ def read_cbf(file: Path) -> CbfFile:
         ImageError: if it cannot be read, is truncated or not a CBF image, or is of a
             kind that is not supported; the message names the file.
     """
-    content = _decompressed(file, read_bytes(file))
+    return parse_cbf(file, read_whole(file))
+
+
+def parse_cbf(file: Path, content: bytes) -> CbfFile:
+    """Return the parts of a CBF file.
+
+    Args:
+        file: for messages.
+        content: of the file, decompressed.
+
+    Raises:
+        ImageError: if it is truncated or not a CBF image, or is of a kind that is not
+            supported; the message names the file.
+    """
     if not content.startswith(SIGNATURE):
         raise ImageError(f"{file}: not a CBF file")
-    header_end = content.find(_SECTION)
+    first, at = _section(file, content, 0)
+    others = []
+    while (more := _NEXT_SECTION.search(content, at)) is not None:
+        end = content.find(_END, at)
+        begin = more.start() if end < 0 else min(end + len(_END), more.start())
+        other, at = _section(file, content, begin)
+        others.append(other)
+    return replace(first, others=tuple(others)) if others else first
+
+
+def _section(file: Path, content: bytes, begin: int) -> tuple[CbfFile, int]:
+    """Return the first section from `begin` on, and where its binary data end."""
+    header_end = content.find(_SECTION, begin)
     start = content.find(_START, max(header_end, 0))
     if header_end < 0 or start < 0:
         raise ImageError(f"{file}: truncated: no binary section")
     mime = content[header_end:start].decode("latin-1")
     fields = dict(_MIME_FIELD.findall(mime))
-    return CbfFile(
+    start += len(_START)
+    section = CbfFile(
         file=file,
-        header=content[:header_end].decode("latin-1"),
+        header=content[begin:header_end].decode("latin-1"),
         shape=_shape(file, fields),
         dtype=_dtype(file, fields),
         conversion=_conversion(file, mime),
-        stream=_stream(file, fields, content, start + len(_START)),
+        stream=_stream(file, fields, content, start),
     )
-
-
-def is_cbf(head: bytes) -> bool:
-    """Whether a file that begins with `head` may be a (compressed) CBF file."""
-    return head.startswith((SIGNATURE, *(magic for magic, _ in _COMPRESSED)))
-
-
-def _decompressed(file: Path, content: bytes) -> bytes:
-    for magic, decompress in _COMPRESSED:
-        if content.startswith(magic):
-            try:
-                return decompress(content)
-            except (OSError, EOFError, ValueError, zlib.error) as error:
-                raise ImageError(f"{file}: cannot be decompressed: {error}") from error
-    return content
+    return section, start + section.stream.size
 
 
 def _number(file: Path, fields: dict[str, str], key: str) -> int:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from zocelery.errors import ImageError
-from zocelery_tasks.images.detector import Beam
+from zocelery_tasks.images.beam import Beam
 from zocelery_tasks.images.frames import find_frames
 from zocelery_tasks.images.hdf5_detector import DetectorEntry
 from zocelery_tasks.images.hdf5_file import Hdf5File, open_hdf5

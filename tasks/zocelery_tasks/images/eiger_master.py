@@ -3,9 +3,8 @@
 import numpy as np
 
 from zocelery.errors import ImageError
-from zocelery_tasks.images.detector import Vector
 from zocelery_tasks.images.hdf5_node import Node
-from zocelery_tasks.images.panel import Panel
+from zocelery_tasks.images.panel import Panel, Vector
 from zocelery_tasks.images.units import mm_per
 
 _UPRIGHT = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)

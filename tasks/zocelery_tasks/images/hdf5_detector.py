@@ -1,20 +1,19 @@
 """The detector that a NeXus entry describes."""
 
 import logging
-import threading
-import weakref
 from functools import lru_cache
 
 import numpy as np
 
 from zocelery.errors import ImageError
-from zocelery_tasks.images.detector import Detector, Mask, SensorType, TrustedRange
+from zocelery_tasks.images.detector import Detector, SensorType, TrustedRange
 from zocelery_tasks.images.eiger_master import eiger_panel
 from zocelery_tasks.images.hdf5_node import Node
 from zocelery_tasks.images.image import PixelType
+from zocelery_tasks.images.masks import Mask, mask_of_panels, share
 from zocelery_tasks.images.module_gaps import EIGER, EIGER2, mask_of_gaps
 from zocelery_tasks.images.nexus import nexus_panels
-from zocelery_tasks.images.panel import Panel, join_panels, mask_of_panels
+from zocelery_tasks.images.panel import Panel
 from zocelery_tasks.images.units import mm_per
 
 logger = logging.getLogger(__name__)
@@ -35,14 +34,12 @@ class DetectorEntry:
         """Read the geometry.
 
         Raises:
-            ImageError: if an entry is missing or strange, or the detector is not flat.
+            ImageError: if an entry is missing or strange.
         """
         self._node = node
-        self._panels = nexus_panels(node)
-        self._is_nxmx = bool(self._panels)
-        if not self._panels:
-            self._panels = [eiger_panel(node)]
-        self._panel: Panel = join_panels(self._panels, str(node))
+        modules = nexus_panels(node)
+        self._is_nxmx = bool(modules)
+        self._panels: list[Panel] = modules or [eiger_panel(node)]
         self._known: dict[tuple[tuple[int, int], PixelType], Detector] = {}
 
     def detector(self, shape: tuple[int, int], dtype: PixelType) -> Detector:
@@ -55,10 +52,7 @@ class DetectorEntry:
             thickness = self._node.number("sensor_thickness", mm_per, "m")
             material = self._node.text("sensor_material")
             self._known[shape, dtype] = Detector(
-                self._panel.fast_axis,
-                self._panel.slow_axis,
-                self._panel.origin,
-                self._panel.pixel_size,
+                self._panels_of(shape),
                 shape,
                 self._trusted(dtype),
                 SensorType.PAD,
@@ -67,6 +61,15 @@ class DetectorEntry:
                 mask=self._mask(shape),
             )
         return self._known[shape, dtype]
+
+    def _panels_of(self, shape: tuple[int, int]) -> tuple[Panel, ...]:
+        """Return the panels, which must lie within images of `shape`."""
+        panels = self._panels
+        if len(panels) == 1:
+            panels = [panels[0].alone(shape)]
+        elif any(panel.size is None for panel in panels):
+            raise ImageError(f"{self._node}: modules without data_size")
+        return tuple(panel.within(shape, str(self._node)) for panel in panels)
 
     def _trusted(self, dtype: PixelType) -> TrustedRange:
         keys = ("saturation_value",) if self._is_nxmx else _CUTOFFS
@@ -81,7 +84,7 @@ class DetectorEntry:
         )
 
     def _mask(self, shape: tuple[int, int]) -> Mask:
-        usable = mask_of_panels(self._panels, shape, str(self._node))
+        usable = mask_of_panels(self._panels_of(shape), shape)
         if not self._is_nxmx:
             usable = mask_of_gaps(shape, EIGER2, EIGER)
         stored = next((node for key in _MASKS if (node := self._node.find(key))), None)
@@ -89,7 +92,7 @@ class DetectorEntry:
             return usable
         values = np.squeeze(stored.item[()])
         if values.shape == shape:
-            usable = _shared_masks.share(usable & (values == 0))
+            usable = share(usable & (values == 0))
         elif values.shape == shape[::-1]:  # as at Diamond until 2021; so does DIALS
             logger.warning("%s has its sides exchanged and is not used", stored)
         else:
@@ -97,32 +100,6 @@ class DetectorEntry:
                 f"{stored} of shape {values.shape} does not fit images of {shape}"
             )
         return usable
-
-
-class _SharedMasks:
-    """Makes equal masks one array, so that collections of a detector share theirs.
-
-    A mask of a large detector takes 18 MB, and spot finding looks through a mask that
-    it has not met before.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: list[weakref.ref[Mask]] = []
-
-    def share(self, mask: Mask) -> Mask:
-        """Return a read-only array that equals `mask`."""
-        with self._lock:
-            known = [array for ref in self._known if (array := ref()) is not None]
-            for array in known:
-                if np.array_equal(array, mask):
-                    return array
-            mask.flags.writeable = False
-            self._known = [weakref.ref(array) for array in (*known, mask)]
-        return mask
-
-
-_shared_masks = _SharedMasks()
 
 
 @lru_cache(maxsize=16)

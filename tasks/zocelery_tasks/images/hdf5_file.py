@@ -13,6 +13,7 @@ import h5py
 import hdf5plugin  # noqa: F401 (importing it registers the detectors' compressions)
 
 from zocelery.errors import ImageError
+from zocelery_tasks.hdf5_links import linked_file
 from zocelery_tasks.images.files import file_error, read_bytes
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -78,17 +79,13 @@ class Hdf5File:
     def sibling(self, name: str) -> Path:
         """Return where a link in this file to a file `name` leads.
 
-        As HDF5 does, relative names are looked for beside this file, and so are
-        absolute ones that do not exist, as in a copied or moved folder.
-
         Raises:
             ImageError: if the file is not there.
         """
-        for folder in (self.path.parent, self.path.resolve().parent):
-            for candidate in (folder / name, folder / Path(name).name):
-                if candidate.exists():
-                    return candidate
-        raise ImageError(f"{self.path}: linked file {name} is missing")
+        found = linked_file(self.path, name)
+        if found is None:
+            raise ImageError(f"{self.path}: linked file {name} is missing")
+        return found
 
 
 class _Look(threading.local):

@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zocelery_tasks.images.detector import Beam, Detector
+from zocelery_tasks.images.beam import Beam
+from zocelery_tasks.images.detector import Detector
 
 Pixels = npt.NDArray[np.integer[Any]]
 """Counts, shape (slow, fast)."""
+
+Photons = npt.NDArray[np.float64]
+"""What counts are worth where they are not photons: shape (slow, fast)."""
 
 PixelType = np.dtype[np.integer[Any]]
 
@@ -25,7 +29,8 @@ class Image:
     file: Path
     image_number: int
     """1-based; for a file of one image the number in its name plays no part."""
-    pixels: Pixels = field(repr=False)
+    pixels: Pixels | Photons = field(repr=False)
+    """Of photons the detector's mask alone says which are usable."""
     detector: Detector
     beam: Beam
 
@@ -52,6 +57,10 @@ class PixelBuffers:
         if len(self._arrays) > _MAX_ARRAYS:
             self._arrays.popitem(last=False)
         return array
+
+    def take_photons(self, shape: tuple[int, int]) -> Photons:
+        """Return the array for photons of `shape` (slow, fast), C-contiguous."""
+        return self.take(shape, np.float64)  # type: ignore[return-value]  # as asked
 
     def take_bytes(self, size: int) -> npt.NDArray[np.uint8]:
         """Return room for `size` bytes of compressed pixels.

@@ -1,25 +1,24 @@
 """Full imgCIF headers: tables of axes that say where every pixel is."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zocelery.errors import ImageError
 from zocelery_tasks.images.axes import Axis, move, scale, turn
+from zocelery_tasks.images.beam import Beam
 from zocelery_tasks.images.cbf import CbfFile
 from zocelery_tasks.images.cif import Row, read_tables
-from zocelery_tasks.images.detector import (
-    Beam,
-    Detector,
-    SensorType,
-    TrustedRange,
-    Vector,
-)
+from zocelery_tasks.images.detector import Detector, SensorType, TrustedRange
+from zocelery_tasks.images.masks import all_usable, mask_of_panels
 from zocelery_tasks.images.mini_cbf import MiniHeader
-from zocelery_tasks.images.module_gaps import all_usable
+from zocelery_tasks.images.panel import Panel, Vector
 
 _NOT_GIVEN = (".", "?", "")
 _NO_OVERLOAD = 1_000_000
+_BINARY = "binary"
+"""Stands for a binary section in the text of a file."""
 
 
 def has_imgcif_tables(header: str) -> bool:
@@ -31,32 +30,65 @@ def imgcif_geometry(cbf: CbfFile) -> tuple[Detector, Beam]:
     """Return detector and beam of a file with imgCIF tables.
 
     Raises:
-        ImageError: if a table or value is missing or strange, or the detector has
-            several elements.
+        ImageError: if a table or value is missing or strange.
     """
     tables = _Tables(cbf.file, read_tables(cbf.header))
-    fast, slow = _surface(tables)
-    inner, outer = (
-        (fast, slow) if slow.name in tables.chain(fast.name) else (slow, fast)
-    )
-    if outer.name not in tables.chain(inner.name):
-        raise ImageError(f"{cbf.file}: axes {fast.name} and {slow.name} are not linked")
-    starts = {fast.name: fast.start, slow.name: slow.start}
-    chain = [tables.axis(name, starts.get(name)) for name in tables.chain(inner.name)]
+    arrays = {row.get("array_id") for row in tables.rows("array_structure_list")}
+    if len(arrays) > 1 or len(tables.rows("diffrn_detector_element")) > 1:
+        raise ImageError(f"{cbf.file}: the image of only one of several elements")
     mini = MiniHeader(cbf.file, cbf.header)
     sensor, material, thickness = mini.sensor()
     is_pilatus = mini.is_pilatus_convention
     detector = Detector(
-        fast_axis=tables.lab_direction(fast),
-        slow_axis=tables.lab_direction(slow),
-        origin=move((0.0, 0.0, 0.0), chain),
-        pixel_size=(abs(fast.step), abs(slow.step)),
+        panels=(_panel(tables),),
         shape=cbf.shape,
         trusted=_trusted_range(tables),
         sensor=SensorType.PAD if is_pilatus else sensor,
         sensor_material=material,
         sensor_thickness=thickness,
         mask=mini.module_gaps(cbf.shape) if is_pilatus else all_usable(cbf.shape),
+    )
+    return detector, _beam(tables)
+
+
+def imgcif_panels_geometry(
+    cbf: CbfFile, shape: tuple[int, int], places: Sequence[tuple[int, int]]
+) -> tuple[Detector, Beam]:
+    """Return detector and beam of a file with a binary section for each panel.
+
+    Args:
+        cbf: the file.
+        shape: of the image that the panels are put into, (slow, fast).
+        places: where they begin in it, (slow, fast).
+
+    Raises:
+        ImageError: if a table or value is missing or strange.
+    """
+    sections = (cbf, *cbf.others)
+    text = "".join(
+        f"{section.header.strip().removeprefix(';').removesuffix(';')} {_BINARY}\n"
+        for section in sections
+    )
+    tables = _Tables(cbf.file, read_tables(text))
+    ids = [row.get("array_id", "") for row in tables.rows("array_data")]
+    if len(ids) != len(sections) or len(set(ids)) != len(ids):
+        raise ImageError(f"{cbf.file}: {len(sections)} images for the arrays {ids}")
+    ranges = {_trusted_range(tables, array_id) for array_id in ids}
+    if len(ranges) > 1:
+        raise ImageError(f"{cbf.file}: panels of different ranges are not supported")
+    panels = tuple(
+        replace(_panel(tables, array_id), first=first, size=section.shape)
+        for array_id, section, first in zip(ids, sections, places, strict=True)
+    )
+    sensor, material, thickness = MiniHeader(cbf.file, cbf.header).sensor()
+    detector = Detector(
+        panels=panels,
+        shape=shape,
+        trusted=ranges.pop(),
+        sensor=sensor,
+        sensor_material=material,
+        sensor_thickness=thickness,
+        mask=mask_of_panels(panels, shape),
     )
     return detector, _beam(tables)
 
@@ -146,19 +178,31 @@ class _Tables:
         )
 
 
-def _surface(tables: _Tables) -> tuple[_SurfaceAxis, _SurfaceAxis]:
-    """Return the axes along fast and along slow."""
-    arrays = {row.get("array_id") for row in tables.rows("array_structure_list")}
-    if len(arrays) > 1 or len(tables.rows("diffrn_detector_element")) > 1:
+def _panel(tables: _Tables, array_id: str | None = None) -> Panel:
+    """Return the panel of an array, or of the only one."""
+    which = {} if array_id is None else {"array_id": array_id}
+    fast, slow = (
+        _along(tables, precedence=precedence, **which) for precedence in ("1", "2")
+    )
+    inner, outer = (
+        (fast, slow) if slow.name in tables.chain(fast.name) else (slow, fast)
+    )
+    if outer.name not in tables.chain(inner.name):
         raise ImageError(
-            f"{tables.file}: detectors of several elements are not supported"
+            f"{tables.file}: axes {fast.name} and {slow.name} are not linked"
         )
-    fast, slow = (_along(tables, precedence) for precedence in ("1", "2"))
-    return fast, slow
+    starts = {fast.name: fast.start, slow.name: slow.start}
+    chain = [tables.axis(name, starts.get(name)) for name in tables.chain(inner.name)]
+    return Panel(
+        fast_axis=tables.lab_direction(fast),
+        slow_axis=tables.lab_direction(slow),
+        origin=move((0.0, 0.0, 0.0), chain),
+        pixel_size=(abs(fast.step), abs(slow.step)),
+    )
 
 
-def _along(tables: _Tables, precedence: str) -> _SurfaceAxis:
-    listed = tables.find("array_structure_list", precedence=precedence)
+def _along(tables: _Tables, **which: str) -> _SurfaceAxis:
+    listed = tables.find("array_structure_list", **which)
     if listed.get("direction", "increasing") != "increasing":
         raise ImageError(f"{tables.file}: pixels in decreasing order are not supported")
     axis_set = listed.get("axis_set_id", "")
@@ -173,8 +217,9 @@ def _along(tables: _Tables, precedence: str) -> _SurfaceAxis:
     )
 
 
-def _trusted_range(tables: _Tables) -> TrustedRange:
-    row = next(iter(tables.rows("array_intensities")), {})
+def _trusted_range(tables: _Tables, array_id: str | None = None) -> TrustedRange:
+    which = {} if array_id is None else {"array_id": array_id}
+    row = tables.find("array_intensities", **which)
     gain = tables.number(row, "gain", 1.0)
     if gain != 1:
         raise ImageError(

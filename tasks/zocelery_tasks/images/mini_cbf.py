@@ -2,24 +2,17 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from zocelery.errors import ImageError
+from zocelery_tasks.images import barrel
+from zocelery_tasks.images.beam import Beam
 from zocelery_tasks.images.cbf import CbfFile
-from zocelery_tasks.images.detector import (
-    Beam,
-    Detector,
-    Mask,
-    SensorType,
-    TrustedRange,
-)
-from zocelery_tasks.images.module_gaps import (
-    EIGER,
-    EIGER2,
-    PILATUS,
-    all_usable,
-    mask_of_gaps,
-)
+from zocelery_tasks.images.detector import Detector, SensorType, TrustedRange
+from zocelery_tasks.images.masks import Mask, all_usable
+from zocelery_tasks.images.module_gaps import EIGER, EIGER2, PILATUS, mask_of_gaps
+from zocelery_tasks.images.panel import Panel
 
 _LINE = re.compile(r"(?m)^#\s*([A-Za-z]\w*)[:=]?[ \t]*[:=]?[ \t]*(.*?)[ \t\r]*$")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
@@ -27,8 +20,8 @@ _SENSOR = re.compile(r"(?m)^#\s*(\S+)\s+sensor,\s*thickness\s*=?\s*(\S+)\s*m\b")
 _MATERIALS = {"Silicon": "Si", "Si": "Si", "CdTe": "CdTe", "GaAs": "GaAs"}
 _NO_CUTOFF = 100_000_000
 """Eiger headers from some converters have no Count_cutoff."""
-_BARREL = "S/N 120-0100"
-"""The 12M detector of Diamond's beamline I23, which is bent round the sample."""
+_NO_BARREL_CUTOFF = 1_000_000
+_TIME = re.compile(r"(?m)^#\s*(\d{4}[-/]\w{2,3}[-/]\d{2})[T ](\d{2}:\d{2}:\d{2})")
 
 
 class MiniHeader(Mapping[str, str]):
@@ -103,17 +96,24 @@ class MiniHeader(Mapping[str, str]):
             return mask_of_gaps(shape, PILATUS)
         return all_usable(shape)
 
-    def refuse_curved(self) -> None:
-        """Refuse detectors that are no plane.
+    @property
+    def is_barrel(self) -> bool:
+        """Whether the detector is the one that is bent round the sample."""
+        return barrel.SERIAL_NUMBER in self.get("Detector", "")
 
-        Raises:
-            ImageError: for the one of Diamond's beamline I23.
-        """
-        if _BARREL in self.get("Detector", ""):
-            raise ImageError(
-                f"{self.file}: {self['Detector']}: detectors of more than one plane "
-                "are not supported"
-            )
+    @property
+    def time(self) -> datetime | None:
+        """When the image was taken, None if the header does not say."""
+        match = _TIME.search(self._text)
+        if match is None:
+            return None
+        day = match[1].replace("/", "-")
+        month = "%m" if day[5].isdigit() else "%b"
+        try:
+            taken = datetime.strptime(f"{day} {match[2]}", f"%Y-{month}-%d %H:%M:%S")
+        except ValueError:
+            return None
+        return taken.replace(tzinfo=UTC)
 
 
 def mini_cbf_geometry(cbf: CbfFile) -> tuple[Detector, Beam]:
@@ -123,10 +123,11 @@ def mini_cbf_geometry(cbf: CbfFile) -> tuple[Detector, Beam]:
     otherwise (a `Detector_2theta` has no axis); so does DIALS.
 
     Raises:
-        ImageError: if the header lacks what is needed, or the detector is not flat.
+        ImageError: if the header lacks what is needed.
     """
     header = MiniHeader(cbf.file, cbf.header)
-    header.refuse_curved()
+    if header.is_barrel:
+        return _barrel_geometry(header, cbf.shape)
     (distance,) = header.positive("Detector_distance")
     (wavelength,) = header.positive("Wavelength")
     size_x, size_y = header.positive("Pixel_size", 2)
@@ -135,16 +136,45 @@ def mini_cbf_geometry(cbf: CbfFile) -> tuple[Detector, Beam]:
     if "EIGER" in header.detector_name and sensor is SensorType.UNKNOWN:
         sensor = SensorType.PAD
     detector = Detector(
-        fast_axis=(1.0, 0.0, 0.0),
-        slow_axis=(0.0, -1.0, 0.0),
-        origin=(-beam_x * size_x * 1000, beam_y * size_y * 1000, -distance * 1000),
-        pixel_size=(1000 * size_x, 1000 * size_y),
+        panels=(
+            Panel(
+                fast_axis=(1.0, 0.0, 0.0),
+                slow_axis=(0.0, -1.0, 0.0),
+                origin=(
+                    -beam_x * size_x * 1000,
+                    beam_y * size_y * 1000,
+                    -distance * 1000,
+                ),
+                pixel_size=(1000 * size_x, 1000 * size_y),
+            ),
+        ),
         shape=cbf.shape,
         trusted=TrustedRange(lowest=0, saturation=_count_cutoff(header)),
         sensor=sensor,
         sensor_material=material,
         sensor_thickness=thickness,
         mask=header.module_gaps(cbf.shape),
+    )
+    return detector, Beam(wavelength)
+
+
+def _barrel_geometry(
+    header: MiniHeader, shape: tuple[int, int]
+) -> tuple[Detector, Beam]:
+    (distance,) = header.numbers("Detector_distance")
+    (wavelength,) = header.positive("Wavelength")
+    beam_x, beam_y = header.numbers("Beam_xy", 2)
+    _, material, thickness = header.sensor()
+    name = str(header.file)
+    panels = barrel.barrel_panels(shape, 1000 * distance, (beam_x, beam_y), name)
+    detector = Detector(
+        panels=panels,
+        shape=shape,
+        trusted=TrustedRange(lowest=0, saturation=_NO_BARREL_CUTOFF),
+        sensor=SensorType.PAD,
+        sensor_material=material,
+        sensor_thickness=thickness,
+        mask=barrel.barrel_mask(panels, header.time),
     )
     return detector, Beam(wavelength)
 

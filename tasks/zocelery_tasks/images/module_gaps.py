@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from zocelery_tasks.images.detector import Mask
+from zocelery_tasks.images.masks import Mask, all_usable
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,6 @@ class ModuleLayout:
 PILATUS = ModuleLayout(module=(195, 487), gap=(17, 7))
 EIGER = ModuleLayout(module=(514, 1030), gap=(37, 10))
 EIGER2 = ModuleLayout(module=(512, 1028), gap=(38, 12))
-
-
-@lru_cache(maxsize=8)
-def all_usable(shape: tuple[int, int]) -> Mask:
-    """Return the read-only mask of a detector without any known dead pixel."""
-    mask = np.ones(shape, dtype=np.bool_)
-    mask.flags.writeable = False
-    return mask
 
 
 @lru_cache(maxsize=8)

@@ -1,12 +1,13 @@
 """Geometry in NeXus's application definition NXmx."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from zocelery.errors import ImageError
 from zocelery_tasks.images.axes import Axis, move, scale, turn
-from zocelery_tasks.images.detector import Vector
 from zocelery_tasks.images.hdf5_node import Node
-from zocelery_tasks.images.panel import Panel
+from zocelery_tasks.images.panel import Panel, Vector
 from zocelery_tasks.images.units import degrees_per, mm_per
 
 _FACES_BEAM = 0.99
@@ -21,13 +22,14 @@ def nexus_panels(detector: Node) -> list[Panel]:
     Raises:
         ImageError: if an entry is missing or strange.
     """
-    panels = [
-        _panel(detector, module) for module in detector.children("NXdetector_module")
-    ]
-    return [_downstream(panel) for panel in panels]
+    modules = list(detector.children("NXdetector_module"))
+    panels = [_panel(module) for module in modules]
+    if len(panels) > 1:
+        return panels
+    return [_downstream(_centred(panel, detector)) for panel in panels]
 
 
-def _panel(detector: Node, module: Node) -> Panel:
+def _panel(module: Node) -> Panel:
     fast, slow = (
         _required(module, f"{key}_pixel_direction") for key in ("fast", "slow")
     )
@@ -36,8 +38,6 @@ def _panel(detector: Node, module: Node) -> Panel:
         _to_lab(turn(_vector(node), _chain(node, module))) for node in (fast, slow)
     )
     origin = _to_lab(move(_offset(fast, mm_per), _chain(fast, module)))
-    if not any(origin[:2]):
-        origin = _before_beam_centre(detector, origin, pixel_size, fast_axis, slow_axis)
     return Panel(
         fast_axis,
         slow_axis,
@@ -133,28 +133,24 @@ def _offset(node: Node, per_unit: object) -> Vector:
     return scale(offset, factor)
 
 
-def _before_beam_centre(
-    detector: Node,
-    beam_centre: Vector,
-    pixel_size: tuple[float, float],
-    fast_axis: Vector,
-    slow_axis: Vector,
-) -> Vector:
-    """Return where the first pixel is, by the beam centre in pixels in the header.
+def _centred(panel: Panel, detector: Node) -> Panel:
+    """Return the only panel, moved by the beam centre in pixels in the header.
 
     Some detectors' own files say no more of where the detector is across the beam.
     """
+    if any(panel.origin[:2]):
+        return panel
+    axes = (panel.fast_axis, panel.slow_axis)
     across = [
         scale(axis, size * (detector.number(f"beam_center_{key}") or 0.0))
-        for key, axis, size in zip(
-            "xy", (fast_axis, slow_axis), pixel_size, strict=True
-        )
+        for key, axis, size in zip("xy", axes, panel.pixel_size, strict=True)
     ]
-    return move(beam_centre, [Axis(scale(shift, -1.0), False, 1.0) for shift in across])
+    shifts = [Axis(scale(shift, -1.0), False, 1.0) for shift in across]
+    return replace(panel, origin=move(panel.origin, shifts))
 
 
 def _downstream(panel: Panel) -> Panel:
-    """Return the panel, moved behind the sample if it stands before it.
+    """Return the only panel, moved behind the sample if it stands before it.
 
     A detector that faces the beam cannot stand upstream: its distance has the wrong
     sign in the file. So does DIALS.
@@ -163,11 +159,4 @@ def _downstream(panel: Panel) -> Panel:
     x, y, z = panel.origin
     if abs(normal[2]) <= _FACES_BEAM or z <= 0:
         return panel
-    return Panel(
-        panel.fast_axis,
-        panel.slow_axis,
-        (x, y, -z),
-        panel.pixel_size,
-        panel.first,
-        panel.size,
-    )
+    return replace(panel, origin=(x, y, -z))

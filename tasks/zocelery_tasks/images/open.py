@@ -4,14 +4,15 @@ from pathlib import Path
 
 from zocelery.errors import ImageError, TaskError
 from zocelery_tasks.images import hdf5_file
-from zocelery_tasks.images.cbf import is_cbf, read_cbf
+from zocelery_tasks.images.cbf import SIGNATURE as CBF_SIGNATURE
+from zocelery_tasks.images.cbf_image import cbf_image
 from zocelery_tasks.images.collection import open_collection
-from zocelery_tasks.images.files import read_bytes
+from zocelery_tasks.images.files import is_compressed, read_bytes, read_whole
 from zocelery_tasks.images.image import Image, PixelBuffers
-from zocelery_tasks.images.imgcif import has_imgcif_tables, imgcif_geometry
-from zocelery_tasks.images.mini_cbf import mini_cbf_geometry
+from zocelery_tasks.images.smv import is_smv
+from zocelery_tasks.images.smv_image import smv_image
 
-_HEAD = 16
+_HEAD = 64
 _UNEXPECTED = (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError)
 """What h5py and numpy raise when a file is damaged in ways that nobody foresaw."""
 
@@ -22,7 +23,8 @@ def open_image(
     """Read one image with its geometry.
 
     Args:
-        file: a CBF file (also `.gz` and `.bz2`), a NXmx file or an Eiger master file.
+        file: a CBF or SMV file (also `.gz` and `.bz2`), a NXmx file or an Eiger
+            master file.
         image_number: 1-based, within the file.
         buffers: where the pixels go; a new array if not given.
 
@@ -34,7 +36,7 @@ def open_image(
         with hdf5_file.one_look():
             if is_hdf5(file):
                 return open_collection(file).image(image_number, buffers)
-            return _cbf_image(file, image_number, buffers)
+            return _lone_image(file, image_number, buffers)
     except TaskError as error:
         place = f"{file}: image {image_number}: "
         message = str(error).removeprefix(f"{file}: ")
@@ -58,10 +60,10 @@ def count_images(file: Path) -> int:
 
 
 def is_hdf5(file: Path) -> bool:
-    """Whether a file is HDF5 rather than CBF.
+    """Whether a file is HDF5 rather than a CBF or SMV file.
 
     Raises:
-        ImageError: if it is neither, is missing or may not be read.
+        ImageError: if it is none of these, is missing or may not be read.
         TemporaryError: if the file server fails.
     """
     if hdf5_file.is_open(file):
@@ -69,21 +71,25 @@ def is_hdf5(file: Path) -> bool:
     head = read_bytes(file, _HEAD)
     if head.startswith(hdf5_file.SIGNATURE):
         return True
-    if is_cbf(head):
+    if _may_be_lone(head):
         return False
-    what = "neither a CBF nor an HDF5 image" if head else "empty"
+    what = "neither a CBF, SMV nor HDF5 image" if head else "empty"
     raise ImageError(f"{file}: {what}")
 
 
-def _cbf_image(file: Path, image_number: int, buffers: PixelBuffers | None) -> Image:
+def _may_be_lone(head: bytes) -> bool:
+    """Whether a file that begins with `head` may hold one image and no more."""
+    return head.startswith(CBF_SIGNATURE) or is_smv(head) or is_compressed(head)
+
+
+def _lone_image(file: Path, image_number: int, buffers: PixelBuffers | None) -> Image:
+    """Read an image that has a file for itself."""
     if image_number != 1:
         raise ImageError(f"{file}: there is only image 1")
-    cbf = read_cbf(file)
-    read_geometry = (
-        imgcif_geometry if has_imgcif_tables(cbf.header) else mini_cbf_geometry
-    )
-    detector, beam = read_geometry(cbf)
-    return Image(file, image_number, cbf.decode(buffers), detector, beam)
+    content = read_whole(file)
+    if is_smv(content):
+        return smv_image(file, content, image_number, buffers)
+    return cbf_image(file, content, image_number, buffers)
 
 
 def _unreadable(file: Path, error: Exception) -> ImageError:

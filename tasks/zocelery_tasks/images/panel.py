@@ -1,31 +1,31 @@
-"""The plane of a detector, put together from its modules."""
+"""The panels of a detector: rectangles of an image, each flat in a place of its own."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from zocelery.errors import ImageError
-from zocelery_tasks.images.detector import Mask, Vector
-from zocelery_tasks.images.module_gaps import all_usable
+from zocelery_tasks.images.beam import Beam
+from zocelery_tasks.kernels.resolution import Plane
 
-_DIRECTION_TOLERANCE = 1e-4
-"""A pixel at the far end of 4000 is then off by less than half a pixel."""
-_POSITION_TOLERANCE = 0.5
-"""In pixels."""
+Vector = tuple[float, float, float]
+"""In the laboratory frame of imgCIF and dxtbx: the sample is the origin, z points from
+the sample to the source, x is the main goniometer axis as a rule; lengths in mm."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A rectangle of pixels in the laboratory."""
+    """A flat rectangle of pixels in the laboratory."""
 
     fast_axis: Vector
-    """Of length 1."""
+    """Direction of growing column numbers, of length 1."""
     slow_axis: Vector
-    """Of length 1."""
+    """Direction of growing row numbers, of length 1."""
     origin: Vector
-    """Outer corner of the first pixel, in mm."""
+    """Outer corner of the first pixel."""
     pixel_size: tuple[float, float]
     """Along fast and slow, in mm."""
     first: tuple[int, int] = (0, 0)
@@ -33,72 +33,76 @@ class Panel:
     size: tuple[int, int] | None = None
     """Pixels along (slow, fast), None for the whole image."""
 
-    def corner_of_image(self) -> npt.NDArray[np.float64]:
-        """Return where the image's first pixel is, in mm, if it is in this plane."""
-        slow, fast = self.first
+    @property
+    def plane(self) -> Plane:
+        """Where the pixels are; positions count from the panel's first pixel."""
+        return Plane(self.fast_axis, self.slow_axis, self.origin, self.pixel_size)
+
+    @cached_property
+    def pixel_to_lab(self) -> npt.NDArray[np.float64]:
+        """Matrix (3, 3) that takes (fast, slow, 1) in pixels to mm in the lab frame."""
+        fast, slow = self.pixel_size
+        columns = (
+            np.multiply(self.fast_axis, fast),
+            np.multiply(self.slow_axis, slow),
+            np.asarray(self.origin, dtype=np.float64),
+        )
+        return np.stack(columns, axis=-1)
+
+    @property
+    def distance(self) -> float:
+        """Shortest distance from the sample to the panel's plane, in mm."""
+        normal = np.cross(self.fast_axis, self.slow_axis)
+        return abs(float(normal @ np.asarray(self.origin)))
+
+    def beam_centre(self, beam: Beam) -> tuple[float, float] | None:
+        """Return where the direct beam meets the plane, (fast, slow) in pixels.
+
+        None if the beam does not run towards the plane.
+        """
+        direction = -np.asarray(beam.source_direction, dtype=np.float64)
+        matrix = self.pixel_to_lab
+        if np.linalg.det(matrix) == 0:
+            return None
+        x, y, scale = np.linalg.solve(matrix, direction)
+        if scale <= 0:
+            return None
+        return float(x / scale), float(y / scale)
+
+    def region(self, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Return which rows and columns of an image of `shape` the panel is."""
+        slow, fast = self.size or shape
         return (
-            np.asarray(self.origin)
-            - fast * self.pixel_size[0] * np.asarray(self.fast_axis)
-            - slow * self.pixel_size[1] * np.asarray(self.slow_axis)
+            slice(self.first[0], self.first[0] + slow),
+            slice(self.first[1], self.first[1] + fast),
         )
 
-    def continues(self, other: "Panel") -> bool:
-        """Whether both lie on one grid of pixels."""
-        axes = np.subtract(
-            (self.fast_axis, self.slow_axis), (other.fast_axis, other.slow_axis)
-        )
-        apart = np.linalg.norm(self.corner_of_image() - other.corner_of_image())
-        return bool(
-            np.abs(axes).max() < _DIRECTION_TOLERANCE
-            and np.allclose(self.pixel_size, other.pixel_size, rtol=1e-6)
-            and apart < _POSITION_TOLERANCE * max(self.pixel_size)
-        )
+    def within(self, shape: tuple[int, int], name: str) -> Self:
+        """Return the panel, once it is certain that images of `shape` hold it.
 
+        Args:
+            shape: pixels of the images along (slow, fast).
+            name: of the detector, for messages.
 
-def join_panels(panels: Sequence[Panel], name: str) -> Panel:
-    """Return the panel of the whole image that `panels` are rectangles of.
-
-    Args:
-        panels: at least one.
-        name: of the detector, for messages.
-
-    Raises:
-        ImageError: if they do not lie on one grid of pixels.
-    """
-    first = panels[0]
-    if not all(panel.continues(first) for panel in panels[1:]):
-        raise ImageError(f"{name}: detectors of more than one plane are not supported")
-    x, y, z = first.corner_of_image()
-    return Panel(
-        first.fast_axis,
-        first.slow_axis,
-        (float(x), float(y), float(z)),
-        first.pixel_size,
-    )
-
-
-def mask_of_panels(panels: Sequence[Panel], shape: tuple[int, int], name: str) -> Mask:
-    """Return a read-only mask of `shape` (slow, fast), True inside the panels.
-
-    A single panel whose sides are exchanged is the whole image: so did Diamond's
-    beamlines write it until 2021.
-
-    Raises:
-        ImageError: if a panel reaches beyond the image.
-    """
-    if any(panel.size is None for panel in panels):
-        return all_usable(shape)
-    if len(panels) == 1 and panels[0].size in (shape, shape[::-1]):
-        return all_usable(shape)
-    mask = np.zeros(shape, dtype=np.bool_)
-    for panel in panels:
-        size = panel.size or shape
-        ends = [at + length for at, length in zip(panel.first, size, strict=True)]
-        if min(panel.first) < 0 or ends[0] > shape[0] or ends[1] > shape[1]:
+        Raises:
+            ImageError: if it reaches beyond the image, or has no pixels.
+        """
+        size = self.size or shape
+        ends = [at + length for at, length in zip(self.first, size, strict=True)]
+        fits = ends[0] <= shape[0] and ends[1] <= shape[1]
+        if min(self.first) < 0 or min(size) < 1 or not fits:
             raise ImageError(
                 f"{name}: images of {shape[1]} x {shape[0]} pixels do not hold a "
-                f"module of {size[1]} x {size[0]} pixels"
+                f"module of {size[1]} x {size[0]} pixels at {self.first[::-1]}"
             )
-        mask[panel.first[0] : ends[0], panel.first[1] : ends[1]] = True
-    mask.flags.writeable = False
-    return mask
+        return self
+
+    def alone(self, shape: tuple[int, int]) -> Self:
+        """Return the only panel of a detector with images of `shape`.
+
+        If its sides are exchanged, it is the whole image: so did Diamond's beamlines
+        write it until 2021.
+        """
+        if self.size in (shape, shape[::-1]) and self.first == (0, 0):
+            return replace(self, size=None)
+        return self

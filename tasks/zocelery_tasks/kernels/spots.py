@@ -6,7 +6,8 @@ Sources, of dials 3.12.1: `array_family/boost_python/flex_shoebox.cc`,
 sums of counts too; everything about positions is double.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,10 +60,36 @@ class SpotTable:
         columns = {f.name: getattr(self, f.name)[chosen] for f in fields(self)}
         return SpotTable(**columns)
 
+    def moved(self, first: tuple[int, int]) -> "SpotTable":
+        """Return the table with positions from another pixel.
+
+        Args:
+            first: where this table's first pixel is from there, (slow, fast).
+        """
+        slow, fast = first
+        return replace(
+            self,
+            x0=self.x0 + fast,
+            x1=self.x1 + fast,
+            y0=self.y0 + slow,
+            y1=self.y1 + slow,
+            x=self.x + fast,
+            y=self.y + slow,
+        )
+
+    @staticmethod
+    def concatenate(tables: "Sequence[SpotTable]") -> "SpotTable":
+        """Return the spots of one table after those of the other."""
+        columns = {
+            f.name: np.concatenate([getattr(table, f.name) for table in tables])
+            for f in fields(SpotTable)
+        }
+        return SpotTable(**columns)
+
 
 def find_spots(
     indices: Indices,
-    counts: npt.NDArray[np.integer],
+    counts: npt.NDArray[np.integer | np.floating],
     width: int,
     min_spot_size: int,
     max_spot_size: int,
@@ -72,7 +99,7 @@ def find_spots(
 
     Args:
         indices: flat indices of the strong pixels, in raster order.
-        counts: their counts, all above 0.
+        counts: their counts, or photons, all above 0.
         width: pixels in an image row.
         min_spot_size: fewest pixels of a spot.
         max_spot_size: most pixels of a spot.

@@ -1,0 +1,1 @@
+"""What DIALS's own Python runs; never imported by ours."""
