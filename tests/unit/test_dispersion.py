@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.random_images import random_image
+from benchmarks.random_images import random_image
 from tests.unit.reference_dispersion import strong_pixels as reference
 from zocelery_tasks.kernels.strong_pixels import StrongPixelFinder, strong_pixels
 from zocelery_tasks.kernels.threshold import Algorithm, DispersionSettings

@@ -3,31 +3,42 @@
 import numpy as np
 import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
 Image = npt.NDArray[np.integer]
+Mask = npt.NDArray[np.bool_]
+Shape = tuple[int, int]
 
-DTYPES = (np.uint8, np.uint16, np.uint32, np.int32)
+DTYPES: tuple[type[np.integer], ...] = (np.uint8, np.uint16, np.uint32, np.int32)
+SPOT_REACH = 20
+"""Pixels from its middle to where a spot has nothing left."""
 
 
-def random_image(rng: np.random.Generator, most: int = 48) -> tuple[Image, Mask]:
-    """Return an image of up to `most` pixels a side, and its mask."""
-    shape = tuple(rng.integers(1, most, 2))
+def random_image(
+    rng: np.random.Generator, most: int = 48, shape: Shape | None = None
+) -> tuple[Image, Mask]:
+    """Return an image and its mask.
+
+    Args:
+        rng: draws it.
+        most: pixels of a side, at most.
+        shape: (slow, fast) instead.
+    """
+    if shape is None:
+        shape = int(rng.integers(1, most)), int(rng.integers(1, most))
     counts = background(rng, shape)
-    add_spots(rng, counts, rng.integers(0, 8))
+    add_spots(rng, counts, int(rng.integers(0, 8)))
     if rng.random() < 0.3:
         add_extremes(rng, counts)
     mask = random_mask(rng, shape)
     dtype = DTYPES[rng.integers(len(DTYPES))]
     top = np.iinfo(dtype).max
-    image = np.minimum(counts, top - 1).astype(dtype)
+    image: Image = np.minimum(counts, top - 1).astype(dtype)
     flagged = ~mask & (rng.random(shape) < 0.7)
     image[flagged] = -1 if dtype is np.int32 else top
     return image, mask
 
 
-def background(
-    rng: np.random.Generator, shape: tuple[int, ...]
-) -> npt.NDArray[np.int64]:
+def background(rng: np.random.Generator, shape: Shape) -> Counts:
     """Return Poisson counts of any mean up to 5000, even, overdispersed or striped."""
     mean = np.full(shape, 10 ** rng.uniform(-2, 3.7 if rng.random() < 0.5 else 1.2))
     kind = rng.integers(4)
@@ -39,27 +50,29 @@ def background(
     return rng.poisson(mean)
 
 
-def add_spots(rng: np.random.Generator, counts: npt.NDArray[np.int64], n: int) -> None:
-    y, x = np.mgrid[: counts.shape[0], : counts.shape[1]]
+def add_spots(rng: np.random.Generator, counts: Counts, n: int) -> None:
+    """Add spots of random place, width and height."""
     for _ in range(n):
         at = rng.uniform(0, counts.shape[0]), rng.uniform(0, counts.shape[1])
-        r2 = (y - at[0]) ** 2 + (x - at[1]) ** 2
         width, height = rng.uniform(0.4, 3), 10 ** rng.uniform(0.5, 4.5)
-        counts += rng.poisson(height * np.exp(-r2 / (2 * width**2)))
+        corner = [max(0, int(place) - SPOT_REACH) for place in at]
+        patch = counts[tuple(slice(c, c + 2 * SPOT_REACH) for c in corner)]
+        y, x = np.ogrid[: patch.shape[0], : patch.shape[1]]
+        r2 = (y + corner[0] - at[0]) ** 2 + (x + corner[1] - at[1]) ** 2
+        patch += rng.poisson(height * np.exp(-r2 / (2 * width**2)))
 
 
-def add_extremes(rng: np.random.Generator, counts: npt.NDArray[np.int64]) -> None:
+def add_extremes(rng: np.random.Generator, counts: Counts) -> None:
     """Add hot pixels, also beyond 2**24, and one even patch."""
     rows, columns = counts.shape
     for _ in range(3):
-        counts[rng.integers(rows), rng.integers(columns)] += int(
-            10 ** rng.uniform(1, 8)
-        )
+        hot = int(10 ** rng.uniform(1, 8))
+        counts[rng.integers(rows), rng.integers(columns)] += hot
     j, i, size = rng.integers(rows), rng.integers(columns), rng.integers(1, 12)
     counts[j : j + size, i : i + size] = int(10 ** rng.uniform(1, 7.5))
 
 
-def random_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> Mask:
+def random_mask(rng: np.random.Generator, shape: Shape) -> Mask:
     """Return a mask with bad pixels, gaps between modules, both or neither."""
     mask = np.ones(shape, np.bool_)
     if rng.random() < 0.5:

@@ -1,0 +1,123 @@
+"""`fuzz`: random images, looked at by us and by DIALS, bit for bit."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import click
+import numpy as np
+
+from benchmarks.dials import DIALS_PYTHON, Dials, open_dials
+from benchmarks.random_cases import (
+    PLANTS,
+    RandomCase,
+    answer_of_dials,
+    our_answer,
+    random_case,
+    with_plant,
+)
+from benchmarks.report import Report, progress
+
+SIDES = (7, 1200)
+EVERY = 1000
+ABOUT = """\
+Images of random size, pixel type, background (mean counts from 0.01 to 5000, even,
+overdispersed or striped), spots, hot and overloaded pixels, masks and gaps; mostly with
+DIALS's default settings, sometimes with any, sometimes with a gain map. Compared bit
+for bit: the indices of the strong pixels, and of the spots the box, size, intensity,
+variance, centroid, its variance and peak."""
+
+
+@click.command("fuzz")
+@click.option("--cases", default=1000, show_default=True)
+@click.option("--seed", default=1, show_default=True, help="Of the first case.")
+@click.option(
+    "--largest",
+    type=click.IntRange(SIDES[0]),
+    default=SIDES[1],
+    show_default=True,
+    help="Pixels of a side, at most.",
+)
+@click.option(
+    "--plant",
+    type=click.Choice(list(PLANTS)),
+    help="Put this setting a little wrong on our side: mismatches are wanted.",
+)
+@click.option(
+    "--dials-python", default=DIALS_PYTHON, show_default=True, help="That has DIALS."
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+def command(
+    cases: int,
+    seed: int,
+    largest: int,
+    plant: str | None,
+    dials_python: str,
+    as_json: bool,
+) -> None:
+    """Compare strong pixels and spots with DIALS on random images.
+
+    Case N of `--seed S` is that of `--cases 1 --seed S+N`, if `--largest` is the same.
+    Exits with 1 if there was a mismatch and none was wanted.
+    """
+    report = Report("fuzz", ABOUT, as_json=as_json)
+    counts: Counter[str] = Counter()
+    with open_dials(dials_python) as dials:
+        if dials is None:
+            raise click.ClickException(f"{dials_python} has no DIALS to compare with")
+        report.remark(f"Beside {dials.version}, which follows rule {dials.rule}.")
+        for case in _cases(cases, seed, largest, dials):
+            counts.update(_compare(case, dials, plant))
+    report.table(
+        f"seeds {seed} to {seed + cases - 1}, sides {SIDES[0]} to {largest}"
+        + (f", {plant} wrong" if plant else ""),
+        [{name: counts[name] for name in _COUNTED}],
+    )
+    if counts["mismatches"] and not plant:
+        sys.exit(1)
+
+
+_COUNTED = (
+    "cases",
+    "dispersion",
+    "dispersion_extended",
+    "strong pixels",
+    "spots",
+    "mismatches",
+)
+
+
+def _cases(cases: int, seed: int, largest: int, dials: Dials) -> Iterator[RandomCase]:
+    for number in range(cases):
+        if number and number % EVERY == 0:
+            progress(f"{number} of {cases} cases ...")
+        yield random_case(
+            seed + number, shape=_shape(seed + number, largest), rule=dials.rule
+        )
+
+
+def _shape(seed: int, largest: int) -> tuple[int, int]:
+    """Draw sides that are as often small as large."""
+    low, high = np.log((SIDES[0], largest + 1)).tolist()
+    slow, fast = np.exp(np.random.default_rng((seed, largest)).uniform(low, high, 2))
+    return int(slow), int(fast)
+
+
+def _compare(case: RandomCase, dials: Dials, plant: str | None) -> dict[str, int]:
+    theirs = answer_of_dials(case, dials)
+    ours = our_answer(with_plant(case, plant) if plant else case)
+    wrong = [
+        name
+        for name in ("strong", "spots")
+        if not np.array_equal(getattr(ours, name), getattr(theirs, name))
+    ]
+    if wrong and not plant:
+        size = "x".join(map(str, case.image.shape))
+        progress(f"seed {case.seed}: {size} {case.image.dtype}: {wrong} differ")
+    return {
+        "cases": 1,
+        str(case.settings.algorithm): 1,
+        "strong pixels": theirs.strong.size,
+        "spots": len(theirs.spots),
+        "mismatches": bool(wrong),
+    }
