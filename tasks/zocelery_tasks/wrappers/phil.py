@@ -1,0 +1,54 @@
+"""Parameters in the form that DIALS and xia2 take: `name=value`, one per argument.
+
+A value reaches the program as what it is or not at all: phil gives `;`, `{`, `$(x)`,
+quotes and line ends a meaning of their own, so that values with them are refused.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from zocelery.errors import ParameterError
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_VALUE = re.compile(r"[\w .,:/+*=@%()\[\]~^<>|?&!-]*")
+
+
+def phil_arguments(given: Mapping[str, Any], whose: str) -> Iterator[str]:
+    """Yield `name=value` for each parameter; a list gives one for each member.
+
+    None is left out, true and false become True and False.
+
+    Raises:
+        ParameterError: a name or value could mean something else to the program.
+    """
+    for name, value in given.items():
+        if not _NAME.fullmatch(name):
+            raise ParameterError(f"{whose}: {name!r} is no name of a parameter")
+        for member in value if isinstance(value, list | tuple) else [value]:
+            if member is not None:
+                yield f"{name}={phil_value(member, f'{whose}: {name}')}"
+
+
+def phil_value(value: Any, whose: str) -> str:
+    """Return a value as text.
+
+    Raises:
+        ParameterError: it is a structure, or has characters with a meaning in phil.
+    """
+    if not isinstance(value, str | int | float):
+        raise ParameterError(f"{whose}: {value!r} is neither text nor a number")
+    text = str(value)
+    found = _VALUE.match(text)
+    if found is None or found.end() != len(text):
+        raise ParameterError(
+            f"{whose}: {text!r} has a character that parameters cannot have: "
+            f"{text[found.end() if found else 0]!r}"
+        )
+    return text
+
+
+def as_numbers(value: Any) -> str:
+    """Return a unit cell, a list or a text of numbers, as `a,b,c,...`."""
+    members = value if isinstance(value, list | tuple) else re.split(r"[,\s]+", value)
+    return ",".join(str(member) for member in members if str(member))
