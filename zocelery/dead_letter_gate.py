@@ -1,0 +1,239 @@
+"""The gate: what a worker receives is a task that it can run, or becomes a dead letter.
+
+Celery logs and forgets a message that it cannot decode, and some malformed ones end its
+main process, and that of every other worker, because the broker delivers them again.
+Here each message is looked at before Celery does: what is no task is published to
+`dlq.<queue>` with the reason, byte for byte as it came, and then acknowledged.
+"""
+
+import inspect
+import logging
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery.utils.saferepr import saferepr
+from celery.worker.consumer import Consumer
+from kombu import compression
+
+from zocelery import dead_letter
+from zocelery.deployment import current_deployment
+from zocelery.task import RecipeTask
+from zocelery.versions import VERSION_HEADER, newer_problem
+
+logger = logging.getLogger(__name__)
+JSON = "application/json"
+ZLIB = "application/x-gzip"
+"""As kombu calls what zlib has compressed."""
+LONGEST_ID = 255
+SHOWN = 80
+"""Characters of a foreign value that a reason quotes."""
+LOGGED_REFUSALS = 20
+"""So many refusals are logged one by one, then each thousandth."""
+
+_TEXT = (str, type(None))
+_HEADER_TYPES: Mapping[str, tuple[type, ...]] = {
+    "id": (str,),
+    "task": (str,),
+    "retries": (int,),
+    "eta": _TEXT,
+    "expires": _TEXT,
+    "group": _TEXT,
+    "group_index": (int, type(None)),
+    "root_id": _TEXT,
+    "parent_id": _TEXT,
+    "shadow": _TEXT,
+    "origin": _TEXT,
+    "argsrepr": _TEXT,
+    "kwargsrepr": _TEXT,
+    "ignore_result": (bool, type(None)),
+    "replaced_task_nesting": (int,),
+    "stamped_headers": (list, type(None)),
+    "stamps": (dict, type(None)),
+    "headers": (dict, type(None)),
+    "timelimit": (list, tuple, type(None)),
+}
+_EMBEDDED_TYPES: Mapping[str, tuple[type, ...]] = {
+    "callbacks": (list, type(None)),
+    "errbacks": (list, type(None)),
+    "chain": (list, type(None)),
+    "chord": (dict, type(None)),
+}
+
+
+class Gate(Consumer):
+    """Celery's consumer of tasks, with a look at each message before it is taken."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Do as Celery's own, but never decompress what somebody sent."""
+        refuse_compression()
+        self._refused = 0
+        self.connection_errors: tuple[type[Exception], ...] = ()
+        self.channel_errors: tuple[type[Exception], ...] = ()
+        self._largest = current_deployment().settings.workers.largest_message
+        super().__init__(*args, **options)
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        """Return what is called with each message."""
+        handle = super().create_task_handler(*args, **options)
+
+        def receive(message: Any) -> None:
+            problem = find_problem(message, self.app.tasks, self._largest)
+            if problem is not None:
+                self.refuse(message, problem)
+                return
+            try:
+                handle(message)
+            except (*self.connection_errors, *self.channel_errors):
+                raise
+            except Exception as error:  # the next worker would fall over it as well
+                logger.exception("Celery could not take a message")
+                self.refuse(message, f"Celery cannot take it: {_describe(error)}")
+
+        return receive
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Park what kombu could not read; Celery itself would throw it away."""
+        self.refuse(message, f"it cannot be decoded: {_describe(exc)}")
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Park what is no task."""
+        self.refuse(message, "it is no task")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Park what names a task that this worker does not know."""
+        self.refuse(message, f"unknown task {_describe(exc)}")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Park what Celery cannot make a request of."""
+        self.refuse(message, f"it is no valid task: {_describe(exc)}")
+
+    def refuse(self, message: Any, problem: str) -> None:
+        """Publish `message` as a dead letter, then acknowledge it."""
+        if message.acknowledged:
+            return
+        self._refused += 1
+        queue = self._queue_of(message)
+        if self._refused <= LOGGED_REFUSALS or self._refused % 1000 == 0:
+            logger.error("Refused message %d on %s: %s", self._refused, queue, problem)
+        try:
+            dead_letter.refuse(self.app, message, queue, f"refused: {problem}")
+        except Exception as error:
+            # The broker then moves it itself: as it is, but without the reason.
+            logger.warning("Left to the broker's dead-lettering: %s", _describe(error))
+            message.reject_log_error(logger, self.connection_errors)
+        else:
+            message.ack_log_error(logger, self.connection_errors)
+
+    def _queue_of(self, message: Any) -> str:
+        key = (message.delivery_info or {}).get("routing_key")
+        consumed = self.app.amqp.queues.consume_from
+        return str(key if key in consumed else next(iter(consumed)))
+
+
+def refuse_compression() -> None:
+    """Let nothing be decompressed but what zocelery compresses: zlib, and not too far.
+
+    Fifty megabytes of compressed zeros are fifty gigabytes, and they are unpacked
+    before anybody has looked at them.
+    """
+    largest = current_deployment().settings.workers.largest_message
+
+    def expand(body: bytes) -> bytes:
+        stream = zlib.decompressobj()
+        text = stream.decompress(body, largest)
+        if stream.unconsumed_tail:
+            raise ValueError(f"expands to more than {largest} bytes")
+        return text
+
+    def refuse(_: bytes) -> bytes:
+        raise ValueError("messages compressed other than by zlib are not accepted")
+
+    compression.register(zlib.compress, expand, ZLIB, aliases=["gzip", "zlib"])
+    for name in compression.encoders():
+        if name != ZLIB:
+            compression.register(refuse, refuse, name)
+
+
+def find_problem(message: Any, tasks: Mapping[str, Any], largest: int) -> str | None:
+    """Return why a message cannot be run as a task here, or None if it can.
+
+    Args:
+        message: as kombu received it.
+        tasks: the tasks that the worker knows, by name.
+        largest: the most bytes that a body may have.
+    """
+    size = len(message.body or b"")
+    if size > largest:
+        return f"{size} bytes, {largest} are accepted (workers.largest_message)"
+    if message.content_type != JSON:
+        return f"content type {_quote(message.content_type)}, only JSON is accepted"
+    problem = _header_problem(message.headers, tasks)
+    if problem is not None:
+        return problem
+    try:
+        payload = message.payload
+    except Exception as error:
+        return f"its body is not JSON: {_describe(error)}"
+    return _body_problem(payload, tasks[message.headers["task"]])
+
+
+def _header_problem(headers: Any, tasks: Mapping[str, Any]) -> str | None:
+    if not isinstance(headers, dict) or "task" not in headers or "id" not in headers:
+        return "it is no task: its headers lack 'task' or 'id'"
+    newer = newer_problem(headers.get(VERSION_HEADER))
+    if newer is not None:
+        return f"{newer}; re-inject it when newer workers serve the queue"
+    for name, types in _HEADER_TYPES.items():
+        if name in headers and not isinstance(headers[name], types):
+            return f"header {name!r} is {_quote(headers[name])}"
+    if not 0 < len(headers["id"]) <= LONGEST_ID:
+        return f"header 'id' has {len(headers['id'])} characters"
+    if headers.get("retries", 0) < 0:
+        return f"header 'retries' is {headers['retries']}"
+    limits = headers.get("timelimit")
+    if limits and (len(limits) != 2 or not all(map(_is_limit, limits))):
+        return f"header 'timelimit' is {_quote(limits)}"
+    if headers["task"] not in tasks:
+        return f"unknown task {_quote(headers['task'])}"
+    return None
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and value >= 0)
+
+
+def _body_problem(payload: Any, task: Any) -> str | None:
+    if not isinstance(payload, list) or len(payload) != 3:
+        return f"its body is not [arguments, named arguments, more]: {_quote(payload)}"
+    args, kwargs, embedded = payload
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        return f"its arguments are not a list and an object: {_quote(payload)}"
+    if embedded is not None and not isinstance(embedded, dict):
+        return f"its third part is {_quote(embedded)}"
+    for name, types in _EMBEDDED_TYPES.items():
+        if not isinstance((embedded or {}).get(name), types):
+            return f"its {name!r} is {_quote((embedded or {}).get(name))}"
+    return _argument_problem(args, kwargs, task)
+
+
+def _argument_problem(args: list[Any], kwargs: dict[str, Any], task: Any) -> str | None:
+    if isinstance(task, RecipeTask):
+        texts = all(isinstance(argument, str) for argument in args[1:])
+        depth = args[5] if texts and len(args) == 6 else "0"
+        if kwargs or not 3 <= len(args) <= 6 or not texts or not depth.isdecimal():
+            return f"not the arguments of a recipe's task: {_quote([args, kwargs])}"
+        return None
+    try:
+        inspect.signature(task.run).bind(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        return f"not the arguments of {task.name}: {error}"
+    return None
+
+
+def _quote(value: Any) -> str:
+    return str(saferepr(value, maxlen=SHOWN, maxlevels=2))
+
+
+def _describe(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -1,0 +1,95 @@
+"""Deliveries: what becomes of a message that comes again, or that cannot be answered.
+
+A broker delivers a message again when its worker died, was stopped, or lost its
+connection. The runs that such a message costs are counted: one that kills every worker
+that touches it is given up after a few, whatever the pool. Its last run it has alone,
+so that what was merely beside it when a worker died is not blamed for it.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+from celery import Task
+from celery.exceptions import Ignore, Reject
+from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
+
+from zocelery.deployment import current_deployment
+from zocelery.errors import PermanentError
+
+logger = logging.getLogger(__name__)
+COME_BACK_SECONDS = 10
+SUSPECT_LEASE = "suspect"
+"""Held by the only message that may kill its worker once more."""
+
+
+class DeliveredTask(Task[Any, Any]):
+    """A task whose messages are acknowledged late, and may therefore come again."""
+
+    abstract = True
+
+    def is_redelivered(self) -> bool:
+        """Whether the broker has delivered the running task's message before."""
+        return bool((self.request.delivery_info or {}).get("redelivered"))
+
+    @contextmanager
+    def survived(self) -> Iterator[None]:
+        """Count a run of a message that was delivered before.
+
+        Raises:
+            PermanentError: every run so far has killed its worker.
+        """
+        workers = current_deployment().settings.workers
+        limit, count = workers.delivery_limit, 0
+        if self.is_redelivered():
+            leases = current_deployment().store.leases
+            count = leases.count_delivery(str(self.request.id))
+        if count >= limit:
+            raise PermanentError(f"its worker died {limit} times while running it")
+        if count and count == limit - 1:
+            with self.leased(SUSPECT_LEASE, workers.gather_lease):
+                yield
+        else:
+            yield
+
+    @contextmanager
+    def leased(self, name: str, seconds: float) -> Iterator[None]:
+        """Hold a lease, or come back later if somebody else holds it."""
+        with current_deployment().store.leases.hold(name, seconds) as held:
+            if not held:
+                logger.warning("Somebody holds %s; coming back later", name)
+                self.come_back_later(seconds / 3)
+            yield
+
+    def come_back_later(self, seconds: float) -> NoReturn:
+        """Publish the running task's message again, as it is, for some time later."""
+        self.signature_from_request(
+            self.request,
+            countdown=max(1, round(seconds)),
+            retries=self.request.retries,  # it has not been tried: it waits
+        ).apply_async()
+        raise Ignore
+
+    def give_back(self, error: Exception) -> NoReturn:
+        """Try again in a while; give the message back to the broker if it is away."""
+        logger.warning("Coming back later: %s", error)
+        try:
+            raise self.retry(countdown=COME_BACK_SECONDS, max_retries=None) from None
+        except (BrokerError, OSError) as away:
+            with suppress(RedisError):  # the task has not killed anything
+                leases = current_deployment().store.leases
+                leases.forgive_delivery(str(self.request.id))
+            raise Reject(away, requeue=True) from away
+
+    def on_failure(self, exc: Exception, *_: Any, **__: Any) -> None:
+        """Give back a message that Celery could not bring to its end.
+
+        A task ends well, or its failure is recorded and its message kept: what comes
+        here has gone wrong around it, for instance when the next of a chain could not
+        be published.
+        """
+        time.sleep(1.0)  # it comes back at once
+        raise Reject(exc, requeue=True)

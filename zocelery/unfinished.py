@@ -1,0 +1,38 @@
+"""Runs that are ended from outside: overdue ones, and those that Redis has lost."""
+
+import logging
+import time
+
+from zocelery.context import RunContext
+from zocelery.deployment import Deployment
+
+logger = logging.getLogger(__name__)
+LOST = (
+    "its live state in Redis is lost; 'zocelery rerun --failed RUN' goes on from what "
+    "the history knows"
+)
+
+
+def is_overdue(context: RunContext) -> bool:
+    """Whether the run takes longer than its deadline, if it has one."""
+    deadline = context.record.get("deadline")
+    if not deadline:
+        return False
+    return time.time() - context.store.submitted(context.run) > float(deadline)
+
+
+def end_overdue(context: RunContext) -> None:
+    """End a run whose deadline is over; what is under way ends without effect."""
+    deadline = float(context.record["deadline"])
+    reason = f"its deadline of {deadline:g} s is over"
+    context.store.stop_run(context.run, reason)
+    end_unfinished(context.deployment, context.run, reason)
+
+
+def end_unfinished(deployment: Deployment, run: str, reason: str) -> None:
+    """Record that a run has failed for `reason`, wherever it stands."""
+    logger.error("Run %s has failed: %s", run, reason)
+    store = deployment.store
+    deployment.history.end_run(run, "failed", reason, store.counts(run))
+    store.tell(run, {"run": run, "state": "failed", "error": reason})
+    store.end_run(run, "failed", deployment.settings.redis.expires)
