@@ -5,22 +5,15 @@ members of a fan-out), with statements that may be repeated.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
-    Column,
     Connection,
     Engine,
-    Float,
-    Integer,
-    MetaData,
-    String,
     Table,
-    Text,
     create_engine,
     event,
     make_url,
@@ -33,66 +26,21 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
+from zocelery import migrations
 from zocelery.errors import (
     ConfigurationError,
     ServerUnreachableError,
     TemporaryError,
     UnknownRunError,
 )
-
-SCHEMA_VERSION = 1
-LONGEST_ITEM = 64
-
-_metadata = MetaData()
-
-runs = Table(
-    "zocelery_runs",
-    _metadata,
-    Column("run", String(64), primary_key=True),
-    Column("version", Integer, nullable=False, default=SCHEMA_VERSION),
-    Column("recipe", String(255), nullable=False),
-    Column("document", JSON, nullable=False),
-    Column("parameters", JSON, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("host", String(255)),
-    Column("submitted", Float, nullable=False),
-    Column("ended", Float),
-    Column("error", Text),
-    Column("counts", JSON),
-)
-nodes = Table(
-    "zocelery_nodes",
-    _metadata,
-    Column("run", String(64), primary_key=True),
-    Column("unit", String(64), primary_key=True),
-    Column("node", String(255), nullable=False),
-    Column("task", String(255)),
-    Column("state", String(16), nullable=False),
-    Column("started", Float),
-    Column("ended", Float),
-    Column("result", JSON),
-    Column("error", Text),
-)
-tries = Table(
-    "zocelery_tries",
-    _metadata,
-    Column("run", String(64), primary_key=True),
-    Column("unit", String(64), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("node", String(255), nullable=False),
-    Column("host", String(255)),
-    Column("state", String(16), nullable=False),
-    Column("started", Float),
-    Column("ended", Float),
-    Column("error", Text),
-)
-failures = Table(
-    "zocelery_failures",
-    _metadata,
-    Column("run", String(64), primary_key=True),
-    Column("node", String(190), primary_key=True),
-    Column("item", String(LONGEST_ITEM), primary_key=True),
-    Column("error", Text, nullable=False),
+from zocelery.history_tables import (
+    LONGEST_ITEM,
+    SCHEMA_VERSION,
+    failures,
+    nodes,
+    programs,
+    runs,
+    tries,
 )
 
 
@@ -102,18 +50,18 @@ class History:
     def __init__(self, url: str) -> None:
         """Use the database at `url`; tables are made by `create_tables`."""
         self.engine = _engine(url)
+        self.revision = migrations.HEAD
 
     def create_tables(self) -> None:
-        """Create the tables that are not there yet.
+        """Create or upgrade the tables; whoever comes second finds them there.
 
         Raises:
             ServerUnreachableError: the database does not answer.
+            ConfigurationError: a newer major version of zocelery has made them.
         """
         try:
-            _metadata.create_all(self.engine)
+            self.revision = migrations.upgrade(self.engine)
         except (OperationalError, ProgrammingError, IntegrityError) as error:
-            if "already exists" in str(error):  # two processes at once
-                return
             shown = self.engine.url.render_as_string(hide_password=True)
             reason = str(error.orig).splitlines()[0]
             raise ServerUnreachableError(
@@ -140,6 +88,15 @@ class History:
         with self._writing() as connection:
             update = runs.update().where(runs.c.run == run)
             connection.execute(update.values(ended=time.time(), **values))
+
+    def reopen(self, run: str, unit: str) -> None:
+        """Record that a run goes on because one of its ended units is tried again."""
+        with self._writing() as connection:
+            update = runs.update().where(runs.c.run == run)
+            connection.execute(update.values(state="running", ended=None, error=None))
+            here = (nodes.c.run == run) & (nodes.c.unit == unit)
+            update = nodes.update().where(here)
+            connection.execute(update.values(state="waiting", ended=None, error=None))
 
     def start_try(
         self, run: str, unit: str, node: str, task: str, number: int, host: str
@@ -172,9 +129,14 @@ class History:
         state: str,
         result: Any,
         error: str | None,
+        sent: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record how a unit ended and what it answered."""
+        """Record how a unit ended and what it answered.
+
+        `sent` is what it has sent on channels for one message, None if not known.
+        """
         values = {"node": node, "state": state, "result": result, "error": error}
+        values["sent"] = sent
         with self._writing() as connection:
             key = {"run": run, "unit": unit}
             _upsert(connection, nodes, key, {**values, "ended": time.time()})
@@ -186,10 +148,40 @@ class History:
                 key = {"run": run, "node": node, "item": item[:LONGEST_ITEM]}
                 _upsert(connection, failures, key, {"error": error})
 
+    def record_program(self, columns: Mapping[str, Any]) -> None:
+        """Record how an external program is; the columns are those of the table."""
+        keys = ("run", "unit", "number", "position")
+        key = {name: columns[name] for name in keys}
+        values = {name: v for name, v in columns.items() if name not in key}
+        with self._writing() as connection:
+            _upsert(connection, programs, key, values)
+
+    def copy_units(self, source: str, run: str, units: Mapping[str, str]) -> None:
+        """Give a run answers of another: its unit to the unit whose answer it reuses.
+
+        Raises:
+            UnknownRunError: the other run is not in the history any more.
+        """
+        rows = {row["unit"]: row for row in self.run_nodes(source)}
+        if not rows.keys() >= set(units.values()):
+            raise UnknownRunError(f"run {source} has gone from the history")
+        with self._writing() as connection:
+            for new, old in units.items():
+                names = ("node", "task", "started", "ended", "result", "sent")
+                values = {name: rows[old][name] for name in names}
+                key = {"run": run, "unit": new}
+                _upsert(connection, nodes, key, {**values, "state": "reused"})
+
+    def copy_failures(self, source: str, run: str, of: Collection[str]) -> None:
+        """Give a run the failed members that gathers which it reuses had."""
+        for row in self.run_failures(source):
+            if row["node"] in of:
+                self.add_failures(run, row["node"], {row["item"]: row["error"]})
+
     def delete_run(self, run: str) -> None:
         """Forget a run."""
         with self._writing() as connection:
-            for table in (failures, tries, nodes, runs):
+            for table in (failures, programs, tries, nodes, runs):
                 connection.execute(table.delete().where(table.c.run == run))
 
     # reading
@@ -211,6 +203,11 @@ class History:
         problem = "more than one run starts" if found else "no run is known that starts"
         raise UnknownRunError(f"{problem} with {run!r}")
 
+    def find_run(self, run: str) -> dict[str, Any] | None:
+        """Return the row of the run with exactly this id, or None."""
+        found = self._rows(select(runs).where(runs.c.run == run))
+        return found[0] if found else None
+
     def recent_runs(self, limit: int = 50) -> list[dict[str, Any]]:
         """Return the newest runs, newest first."""
         return self._rows(select(runs).order_by(runs.c.submitted.desc()).limit(limit))
@@ -220,18 +217,33 @@ class History:
         query = select(nodes).where(nodes.c.run == run).order_by(nodes.c.started)
         return self._rows(query)
 
+    def unit(self, run: str, unit: str) -> dict[str, Any] | None:
+        """Return the row of one unit of a run, or None."""
+        here = (nodes.c.run == run) & (nodes.c.unit == unit)
+        found = self._rows(select(nodes).where(here))
+        return found[0] if found else None
+
     def run_tries(self, run: str) -> list[dict[str, Any]]:
         """Return every try of every unit in the history, oldest first."""
         query = select(tries).where(tries.c.run == run).order_by(tries.c.started)
         return self._rows(query)
+
+    def run_programs(self, run: str) -> list[dict[str, Any]]:
+        """Return every external program that the run has started, oldest first."""
+        query = select(programs).where(programs.c.run == run)
+        return self._rows(query.order_by(programs.c.started))
 
     def run_failures(self, run: str) -> list[dict[str, Any]]:
         """Return the failed members of a run."""
         return self._rows(select(failures).where(failures.c.run == run))
 
     def _rows(self, query: Any) -> list[dict[str, Any]]:
-        with self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        try:
+            with self.engine.connect() as connection:
+                return [dict(row) for row in connection.execute(query).mappings()]
+        except OperationalError as error:
+            reason = str(error.orig).splitlines()[0]
+            raise ServerUnreachableError(f"the history database: {reason}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
