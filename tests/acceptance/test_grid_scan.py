@@ -1,5 +1,6 @@
 """Grid scans from images to the centre, embedded and on plain Celery workers."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ from zocelery_tasks.simulation.scans import simulate_grid
 
 STEPS = (6, 4)
 WAIT = 100
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+"""Linux's numbers."""
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,12 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "zocelery", *arguments]
 
 
+def forbid_what_is_forbidden() -> None:
+    """Let file permissions hold for root, too (runs in the child, before its exec)."""
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
 def run_embedded(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ZOCELERY_")}
     done = subprocess.run(
@@ -40,6 +49,7 @@ def run_embedded(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
         timeout=WAIT,
         env=environment,
         check=False,
+        preexec_fn=forbid_what_is_forbidden,
     )
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert events, done.stderr
@@ -93,6 +103,50 @@ def test_images_that_cannot_be_read_are_named_and_do_not_stop_the_grid(
     assert sorted(failed) == answer["missing"] == sorted(spoilt)
     for image, error in failed.items():
         assert f"_{image:05d}.cbf" in error
+
+
+def test_an_image_without_permission_is_named_and_does_not_stop_the_grid(
+    grid_folder: Path, tmp_path: Path
+):
+    folder = tmp_path / "forbidden"
+    shutil.copytree(grid_folder, folder)
+    files = sorted(folder.glob("*.cbf"))
+    files[9].chmod(0)
+    code, events = run_embedded(
+        "grid-scan", "-p", f"images={pattern_of(folder)}", "-p", "grid=6x4"
+    )
+    assert code == 0
+    answer = events[-1]["results"]["centre"]
+    assert answer["results"][0]["status"] == "ok"
+    assert answer["missing"] == events[-1]["missing"] == [10]
+    (failed,) = answer["failed"]
+    assert failed["image"] == 10
+    assert failed["error"].startswith(f"{files[9]}: ")
+    assert failed["error"].endswith("Permission denied")
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_truncated_hdf5_file_costs_its_images_and_does_not_stop_the_grid(
+    tmp_path: Path,
+):
+    grid = simulate_grid(
+        tmp_path, steps=STEPS, detector="test_128k", d_min=3.0, images_per_file=8
+    )
+    data = sorted(tmp_path.glob("*_0*.h5"))
+    assert len(data) == 3
+    data[1].write_bytes(data[1].read_bytes()[: data[1].stat().st_size // 2])
+    images = ("-p", f"images={grid.master}", "-p", "grid=6x4", "-p", "timeout=3")
+    done = subprocess.run(
+        command("submit", "grid-scan", *images, "--wait", "--json"),
+        capture_output=True,
+        text=True,
+        timeout=WAIT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    end = json.loads(done.stdout.splitlines()[-1])
+    assert end["missing"] == list(range(9, 17))
+    assert end["results"]["centre"]["results"][0]["status"] == "ok"
 
 
 @pytest.mark.usefixtures("workers")
