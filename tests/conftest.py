@@ -24,6 +24,16 @@ os.environ["ZOCELERY_HISTORY_URL"] = f"sqlite:///{FOLDER / 'history.sqlite'}"
 os.environ["ZOCELERY_WORKERS_JANITOR_INTERVAL"] = "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let people choose how thoroughly the servers are killed."""
+    parser.addoption(
+        "--faults",
+        choices=("short", "full"),
+        default="short",
+        help="faults: each case with 100 images, or every case there is with 400",
+    )
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A private Redis server; a missing program fails."""

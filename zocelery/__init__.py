@@ -47,6 +47,7 @@ _HOMES = {
     "open_run": "submission",
     "parse_recipe": "recipe_format",
     "recipe_task": "task",
+    "rerun": "rerunning",
     "submit": "submission",
 }
 
@@ -56,6 +57,7 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "submit",
+    "rerun",
     "open_run",
     "Run",
     "RunStatus",

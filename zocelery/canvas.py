@@ -7,18 +7,18 @@ published by the node's own task when it knows what to send, from this same canv
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery, Signature, chain
 
 from zocelery import chords, identity
-from zocelery.catalogue import ChannelKind, TaskKind
+from zocelery.catalogue import ChannelKind, TaskKind, TaskSpec
 from zocelery.parts import stream_part
 from zocelery.plan import Fan, Plan
 from zocelery.queues import HIGHEST_PRIORITY
-from zocelery.recipe import DEFAULT_CHANNEL
+from zocelery.recipe import DEFAULT_CHANNEL, Node
 from zocelery.records import FanRecord, Fans
 
 FORWARD_TASK = "zocelery.forward"
@@ -26,6 +26,10 @@ FORWARD_TASK = "zocelery.forward"
 LONGEST_PLAIN_PAYLOAD = 400
 """Characters of JSON; longer payloads, such as a long path that an image of an HDF5
 file carries twice, are compressed: a message stays under 1.5 kB."""
+MARK_TASK = "zocelery.mark"
+"""Says, when it is taken from a queue, that all before it has been taken."""
+LIVE_IN_ROWS = (TaskKind.WATCH, TaskKind.WRAPPER)
+"""Their messages are acknowledged as soon as a row is stored for them."""
 LONGEST_CHAIN = 8
 """Nodes: a longer straight run of a recipe is published in pieces."""
 
@@ -51,17 +55,24 @@ class Canvas:
     """The signatures of one run."""
 
     def __init__(
-        self, app: Celery, run: str, plan: Plan, fans: Fans, priority: int
+        self,
+        app: Celery,
+        run: str,
+        plan: Plan,
+        fans: Fans,
+        priority: int,
+        reused: Container[str] = (),
     ) -> None:
         """Translate `plan` for the run called `run`.
 
         `fans` knows the streams that are open, `priority` is 0 to 9, 9 overtaking
-        everything.
+        everything. The units `reused` are answered from the history.
         """
         self.app = app
         self.run = run
         self.plan = plan
         self._fans = fans
+        self._reused = reused
         redis_broker = app.conf.broker_url.startswith(("redis", "unix"))
         # Kombu's Redis transport serves the lowest number first.
         self._priority = HIGHEST_PRIORITY - priority if redis_broker else priority
@@ -108,6 +119,16 @@ class Canvas:
             return chord, self.gather_body(gather, outer)
         return chord, self._forward(gather, stream)
 
+    def mark(self, queue: str, mark: str) -> Signature[Any]:
+        """Return the marker `mark`, for the end of what stands in `queue` by now."""
+        return Signature(
+            MARK_TASK,
+            args=(self.run, mark),
+            options={"queue": queue, "priority": self._priority},
+            immutable=True,
+            app=self.app,
+        )
+
     def outer_place(self, record: FanRecord) -> Place:
         """Return where the emitter of a stream runs."""
         return Place(record.stream, record.item, record.depth)
@@ -133,7 +154,7 @@ class Canvas:
         spec = self.plan.spec(name)
         if len(edges) != 1 or edges[0].channel != DEFAULT_CHANNEL or spec is None:
             return None
-        plain = spec.kind in (TaskKind.PLAIN, TaskKind.WRAPPER)
+        plain = spec.kind is TaskKind.PLAIN
         targets = edges[0].targets
         if not plain or edges[0].kind is not ChannelKind.ONCE or len(targets) != 1:
             return None
@@ -156,7 +177,10 @@ class Canvas:
         """Return a node's signature, as a part of the chord that it carries, if any."""
         signature = self._bare(name, unit, place)
         gather = self.plan.carried_gather(name)
-        if gather is not None:
+        spec = self.plan.spec(name)
+        # The message of a task that lives in a row ends long before the task does.
+        ends_with_task = spec is not None and spec.kind not in LIVE_IN_ROWS
+        if gather is not None and ends_with_task:
             signature.set(**chords.header_options(*self.chord_of(gather, place)))
         return signature
 
@@ -170,17 +194,16 @@ class Canvas:
             args = (*args, place.item, place.stream, str(place.depth))
         where = f" #{place.item}" if place.item else ""
         node = self.plan.recipe.nodes[name]
-        limits: dict[str, Any] = {}
-        if node.timeout:
-            limits["soft_time_limit"] = node.timeout
-        if node.transport_delay:
-            limits["countdown"] = max(1, round(node.transport_delay))
+        if unit in self._reused:
+            queue, limits = "control", {}
+        else:
+            queue, limits = spec.queue, _limits(node, spec)
         return Signature(
             celery_name(spec.name),
             args=args,
             options={
                 "task_id": unit,
-                "queue": spec.queue,
+                "queue": queue,
                 "priority": self._priority,
                 "argsrepr": f"{name}{where} of run {self.run[:8]}",
                 "kwargsrepr": "",
@@ -201,3 +224,13 @@ class Canvas:
             immutable=True,
             app=self.app,
         )
+
+
+def _limits(node: Node, spec: TaskSpec) -> dict[str, Any]:
+    """Return the publishing options that hold a node back and end it in time."""
+    limits: dict[str, Any] = {}
+    if node.timeout and spec.kind not in LIVE_IN_ROWS:
+        limits["soft_time_limit"] = node.timeout
+    if node.transport_delay:
+        limits["countdown"] = max(1, round(node.transport_delay))
+    return limits

@@ -18,6 +18,7 @@ class _Fans:
     """Stands for the store of a run in which every stream has the id of its fan."""
 
     def fan(self, run: str, stream: str) -> FanRecord:
+        """Return the fan that has this id, `NODE/CHANNEL`."""
         del run
         node, _, channel = stream.partition("/")
         return FanRecord(node, channel, "", "", 0)
@@ -58,7 +59,7 @@ def start_signatures(recipe: Recipe, catalogue: Catalogue) -> list[dict[str, Any
 
 def _canvas(plan: Plan) -> Canvas:
     app = Celery(set_as_current=False, broker="memory://")
-    return Canvas(app, "RUN", plan, _Fans(), 9)  # type: ignore[arg-type]  # only fan() is asked
+    return Canvas(app, "RUN", plan, _Fans(), 9)
 
 
 def _chain(canvas: Canvas, plan: Plan, name: str, chained: set[str]) -> str:

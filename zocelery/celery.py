@@ -5,6 +5,7 @@ Every setting that promises something has a test that fails without it.
 
 import logging
 import threading
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -12,11 +13,13 @@ from celery import Celery, bootsteps, signals
 from kombu import Connection
 
 from zocelery import pulse, queues
-from zocelery.deployment import current_deployment
+from zocelery.deployment import Deployment, current_deployment
 from zocelery.janitor import Janitor
 from zocelery.logs import set_up_logging
+from zocelery.long_task import Foreman
 from zocelery.registry import ENTRY_POINTS, load_tasks
 from zocelery.settings import Settings, current_settings
+from zocelery.versions import MESSAGE_VERSION, VERSION_HEADER
 from zocelery.watch import Keeper
 
 logger = logging.getLogger(__name__)
@@ -40,8 +43,11 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         # acknowledged when done; given back when the worker dies
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        "task_acks_on_failure": True,
+        # what fails without having been parked is dead-lettered by the broker
+        "task_acks_on_failure": False,
         "task_acks_on_timeout": True,
+        # what is no task becomes a dead letter: Celery's own would throw it away
+        "worker_consumer": "zocelery.dead_letter_gate:Gate",
         "worker_prefetch_multiplier": 1,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": 30.0,
@@ -100,6 +106,7 @@ def make_app(settings: Settings) -> Celery:
     made.steps["worker"].update(
         {
             TopologyStep,
+            ForemanStep,
             KeeperStep,
             JanitorStep,
             pulse.PulseStep,
@@ -141,16 +148,19 @@ class _ThreadStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool", TopologyStep)
     queue: str
-    runner: type[Keeper] | type[Janitor]
+    runner: Callable[[Celery, Deployment, int], "Foreman | Janitor | Keeper"]
+    """Is also told how many slots the worker has."""
 
     def __init__(self, worker: Any, **options: Any) -> None:
-        self.running: Keeper | Janitor | None = None
+        self.running: Foreman | Janitor | Keeper | None = None
         super().__init__(worker, **options)
 
     def start(self, worker: Any) -> None:
         """Start the thread if this worker consumes the queue."""
         if self.queue in worker.app.amqp.queues.consume_from:
-            self.running = self.runner(worker.app, current_deployment())
+            slots = max(1, int(worker.concurrency or 1))
+            runner = type(self).runner
+            self.running = runner(worker.app, current_deployment(), slots)
             name = type(self.running).__name__
             threading.Thread(target=self.running.run, name=name, daemon=True).start()
 
@@ -168,14 +178,31 @@ class KeeperStep(_ThreadStep):
     """Keeps watches in workers of the queue `watch`."""
 
     queue = "watch"
-    runner = Keeper
+
+    @staticmethod
+    def runner(app: Celery, deployment: Deployment, slots: int) -> Keeper:
+        """Return a keeper; watches are threads, not slots."""
+        del slots
+        return Keeper(app, deployment)
 
 
 class JanitorStep(_ThreadStep):
     """Goes the janitor's rounds in workers of the queue `control`."""
 
     queue = "control"
-    runner = Janitor
+
+    @staticmethod
+    def runner(app: Celery, deployment: Deployment, slots: int) -> Janitor:
+        """Return a janitor."""
+        del slots
+        return Janitor(app, deployment)
+
+
+class ForemanStep(_ThreadStep):
+    """Runs long tasks in workers of the queue `wrappers`, one in each of its slots."""
+
+    queue = "wrappers"
+    runner = Foreman
 
 
 @signals.setup_logging.connect
@@ -191,6 +218,12 @@ def _warm_up(instance: Any, **_: Any) -> None:
     for spec in load_tasks().values():
         if spec.warm_up is not None and spec.queue in consumed:
             spec.warm_up()
+
+
+@signals.before_task_publish.connect
+def _say_version(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    if headers is not None:
+        headers.setdefault(VERSION_HEADER, MESSAGE_VERSION)
 
 
 @signals.worker_ready.connect

@@ -22,6 +22,12 @@ def set_chord_size(app: Celery, chord: str, size: int) -> None:
     app.backend.set_chord_size(chord, size)
 
 
+def is_pending(app: Celery, chord: str) -> bool:
+    """Whether the chord waits for parts: it has not published its body, nor failed."""
+    backend: Any = app.backend  # the Redis one
+    return bool(backend.client.exists(backend.get_key_for_group(chord, ".s")))
+
+
 def arrive(app: Celery, chord: str, part: str, body: Signature[Any]) -> None:
     """Let a part of `chord` arrive without a task; the last part publishes `body`.
 

@@ -17,6 +17,7 @@ from zocelery.plan import Plan
 from zocelery.recipe import Recipe
 from zocelery.registry import current_catalogue
 from zocelery.store import RunStore
+from zocelery.versions import refuse_newer
 
 if TYPE_CHECKING:
     from zocelery.history import History
@@ -45,8 +46,13 @@ class RunContext:
         self.deployment = deployment
         recipe = Recipe.model_validate(record["recipe"])
         self.plan = Plan(recipe, catalogue)
-        self.canvas = Canvas(app, run, self.plan, self.store, int(record["priority"]))
-        self._state = ("running", 0.0)
+        rerun = record.get("rerun") or {}
+        self.reused: Mapping[str, str] = rerun.get("units") or {}
+        """Units answered from the history: their ids, and those in the run before."""
+        self._again = frozenset(rerun["again"]) if rerun else None
+        priority = int(record["priority"])
+        self.canvas = Canvas(app, run, self.plan, self.store, priority, self.reused)
+        self._stopped = (False, 0.0)
 
     @property
     def store(self) -> RunStore:
@@ -63,14 +69,18 @@ class RunContext:
         """The recipe with its parameters filled in, `foreach` expanded."""
         return self.plan.recipe
 
+    def runs(self, node: str) -> bool:
+        """Whether the node does its work in this run: in a re-run not all do."""
+        return self._again is None or node in self._again
+
     def is_cancelled(self) -> bool:
-        """Whether somebody has cancelled the run, as of at most a second ago."""
-        state, asked = self._state
+        """Whether the run is cancelled or lost, as of at most a second ago."""
+        stopped, asked = self._stopped
         now = time.monotonic()
         if now - asked > STATE_SECONDS:
-            state = self.store.state(self.run) or "running"
-            self._state = (state, now)
-        return state == "cancelled"
+            stopped = self.store.is_stopped(self.run)
+            self._stopped = (stopped, now)
+        return stopped
 
 
 class ContextCache:
@@ -88,6 +98,7 @@ class ContextCache:
 
         Raises:
             PermanentError: the run's recipe is not there, or not any more.
+            NewerVersionError: a newer zocelery has submitted it.
         """
         with self._lock:
             if run in self._kept and self._kept[run].deployment is deployment:
@@ -96,6 +107,7 @@ class ContextCache:
         record = deployment.store.recipe_record(run)
         if record is None:
             raise PermanentError(f"run {run}: its recipe is not in Redis (any more)")
+        refuse_newer(f"run {run}", record["version"])
         context = RunContext(app, deployment, catalogue, run, record)
         with self._lock:
             self._kept[run] = context

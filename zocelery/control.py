@@ -6,10 +6,11 @@ from typing import Any
 from celery import Task, shared_task
 
 from zocelery import chords
-from zocelery.canvas import FORWARD_TASK
+from zocelery.canvas import FORWARD_TASK, MARK_TASK
 from zocelery.context import RunContext, get_context
+from zocelery.deadlines import given_up
 from zocelery.deployment import current_deployment
-from zocelery.outbox import END_RUN_TASK
+from zocelery.outbox import END_RUN_TASK, ENDING_SECONDS, ending_lease, is_idle
 from zocelery.parts import stream_part
 from zocelery.store import RunStore
 from zocelery.task import PASSING_ERRORS
@@ -19,7 +20,6 @@ logger = logging.getLogger(__name__)
 _POLICY: dict[str, Any] = {
     "bind": True,
     "ignore_result": True,
-    "acks_late": True,
     "autoretry_for": PASSING_ERRORS,
     "retry_backoff": 1,
     "retry_backoff_max": 60,
@@ -37,6 +37,13 @@ def forward(self: "Task[Any, Any]", run: str, gather: str, stream: str) -> None:
     chords.arrive(self.app, chord, stream_part(stream, gather), body)
 
 
+@shared_task(name=MARK_TASK, **_POLICY)
+def mark(self: "Task[Any, Any]", run: str, mark: str) -> None:
+    """Note that a marker has been taken from the queue in which it stood."""
+    del self
+    current_deployment().store.note_mark(run, mark)
+
+
 @shared_task(name=END_RUN_TASK, **_POLICY)
 def end_run(self: "Task[Any, Any]", run: str) -> None:
     """Bring a run to its end: its history, what its listeners are told, its state."""
@@ -44,6 +51,16 @@ def end_run(self: "Task[Any, Any]", run: str) -> None:
     if run not in store.waiting_runs():
         return
     context = get_context(self.app, run)
+    with store.leases.hold(ending_lease(run), ENDING_SECONDS) as held:
+        if not held:  # somebody re-injects one of its dead letters, or died doing it
+            raise self.retry(countdown=1)
+        if is_idle(context, store.open_count(run) - given_up(context)):
+            close_run(context)
+
+
+def close_run(context: RunContext) -> None:
+    """Record how a run has ended of which nothing is under way any more."""
+    store, run = context.store, context.run
     state, error = run_outcome(context)
     context.history.end_run(run, state, error, store.counts(run))
     store.tell(run, {"run": run, "state": state, "error": error})
@@ -81,7 +98,8 @@ def first_failure(store: RunStore, run: str, node: str) -> str:
     """Return the error of the first unit of `node` that failed."""
     since = "0"
     while events := store.events(run, since):
-        for since, event in events:  # noqa: B007  # the last id goes into the next call
+        for _, event in events:
             if event.get("node") == node and event.get("state") == "failed":
                 return str(event.get("error"))
+        since = events[-1][0]
     return "no reason is known"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -13,6 +13,7 @@ from rich.text import Text
 from zocelery.run import NodeStatus, Run, RunStatus, as_result, is_result
 
 REFRESH_SECONDS = 0.2
+LONGEST_PROGRESS = 60
 Progress = dict[str, tuple[int, int | None]]
 """What watches have seen and expect, by node."""
 _STYLES = {
@@ -20,11 +21,21 @@ _STYLES = {
     "finished": "green",
     "failed": "red",
     "parked": "red",
+    "reused": "cyan",
     "running": "yellow",
     "skipped": "dim",
     "waiting": "dim",
     "cancelled": "magenta",
 }
+_COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
+    ("node", "left"),
+    ("state", "left"),
+    ("done", "right"),
+    ("", "left"),
+    ("failed", "right"),
+    ("rate", "right"),
+    ("", "left"),
+)
 
 
 def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
@@ -37,7 +48,7 @@ def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
     with Live(console=console, auto_refresh=False, transient=True) as live:
         drawn = 0.0
         for event in run.events():
-            if event.get("state") == "progress":
+            if event.get("state") == "progress" and (event["seen"] or event["expected"]):
                 progress[event["node"]] = (event["seen"], event["expected"])
             if is_result(event):
                 yield as_result(event)
@@ -51,15 +62,8 @@ def draw(status: RunStatus, seconds: float, progress: Progress | None = None) ->
     """Return a table with one line per node: state, n/N, a bar and a rate."""
     title = f"{status.recipe}  {status.run[:8]}  {status.state}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name, justify in (
-        ("node", "left"),
-        ("state", "left"),
-        ("done", "right"),
-        ("", "left"),
-        ("failed", "right"),
-        ("rate", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # rich's literal
+    for name, justify in _COLUMNS:
+        table.add_column(name, justify=justify)
     for node in status.nodes:
         _add_row(table, node, seconds, (progress or {}).get(node.node))
     return table
@@ -82,4 +86,5 @@ def _add_row(
         ProgressBar(total=total or 1, completed=over, width=24),
         Text(str(node.failed), style="red") if node.failed else "",
         rate,
+        Text((node.progress or "")[:LONGEST_PROGRESS], style="dim"),
     )

@@ -189,12 +189,12 @@ def _supervised(workers: Sequence[_Worker]) -> Iterator[None]:
     """Start workers again that die; the broker has kept what they were doing."""
     ended = threading.Event()
 
-    def supervise() -> None:
+    def _supervise() -> None:
         while not ended.wait(0.5):
             for worker in workers:
                 worker.start_again_if_dead()
 
-    thread = threading.Thread(target=supervise, daemon=True)
+    thread = threading.Thread(target=_supervise, daemon=True)
     thread.start()
     try:
         yield

@@ -5,6 +5,9 @@ keyboard can mend (exit code 2, nothing was started); a `TaskError` happens whil
 run is going on and says whether trying again can help.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class ZoceleryError(Exception):
     """The root of all errors that zocelery raises on purpose."""
@@ -60,3 +63,29 @@ class ImageError(PermanentError):
 
 class TemporaryError(TaskError):
     """Trying again may help: the task is retried with growing, jittered pauses."""
+
+
+class ProgramError(PermanentError):
+    """An external program failed; `details` says which, and how."""
+
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+        """Keep what the channel `failure` tells beside the message."""
+        super().__init__(message)
+        self.details = dict(details or {})
+
+
+class NotYetError(TaskError):
+    """Something that the task needs is not there yet: it is asked again later."""
+
+    def __init__(self, message: str, pause: float) -> None:
+        """Ask for another try after `pause` s; it is not counted as a failure."""
+        super().__init__(message)
+        self.pause = pause
+
+
+class StoppedError(TaskError):
+    """A task ended its work early because it was asked to, by a cancelled run."""
+
+
+class NewerVersionError(PermanentError):
+    """A newer zocelery has written it: it is left to newer workers."""

@@ -70,7 +70,8 @@ def end_unit(
     if not unit.place.stream:
         history = context.history
         history.end_try(context.run, unit.id, number, state, error)
-        history.end_unit(context.run, unit.id, unit.node, state, answer, error)
+        sent = outbox.told()
+        history.end_unit(context.run, unit.id, unit.node, state, answer, error, sent)
     outbox.finish(state, event)
 
 

@@ -10,19 +10,25 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Signature
 
 from zocelery import chords, identity
 from zocelery.canvas import Place
 from zocelery.context import RunContext, get_context
+from zocelery.deadlines import Deadlines, given_up, note_overdue
 from zocelery.deployment import Deployment
-from zocelery.errors import PermanentError
-from zocelery.outbox import ask_for_end
-from zocelery.plan import Fan
+from zocelery.errors import PermanentError, RecipeError
+from zocelery.outbox import ask_for_end, is_idle
+from zocelery.publication import begin_run
 from zocelery.store import RunStore
+from zocelery.unfinished import LOST, end_overdue, end_unfinished, is_overdue
 
 logger = logging.getLogger(__name__)
 LEASE = "janitor"
+FIRE_AGAIN_SECONDS = 10.0
+"""A gather that has been set going so long ago and has not ended is set going again."""
+SUBMISSION_SECONDS = 30.0
+"""No submitter that lives takes longer to publish a run."""
 
 
 class Janitor:
@@ -35,7 +41,9 @@ class Janitor:
         self._interval = deployment.settings.workers.janitor_interval
         self._owner = f"{identity.host_name()}:{time.time_ns()}"
         self._ended = threading.Event()
-        self._quiet_since: dict[str, tuple[int, float]] = {}
+        self._deadlines = Deadlines()
+        self._known: set[str] = set()
+        self._fired: dict[str, tuple[float, float]] = {}
 
     def run(self) -> None:
         """Go a round every few seconds until `stop` is called."""
@@ -54,20 +62,40 @@ class Janitor:
     def round(self, store: RunStore) -> None:
         """Look once at every run that has not ended."""
         awaited: set[str] = set()
-        for run in store.waiting_runs():
-            store.keep_recipe(run, self._deployment.settings.redis.gather_expires)
+        waiting = store.waiting_runs()
+        for run in waiting:
             try:
-                context = get_context(self._app, run)
-            except PermanentError as error:
-                self._give_up(run, str(error))
-                continue
-            for unit, record in store.awaited_gathers(run).items():
-                awaited.add(unit)
-                self._look_at(context, unit, record)
-            if store.open_count(run) <= 0:
-                ask_for_end(context)
-        for unit in self._quiet_since.keys() - awaited:
-            del self._quiet_since[unit]
+                awaited |= self._look_after(store, run)
+            except Exception:  # one run must not keep it from the others
+                logger.exception("The janitor could not look after run %s", run)
+        for run in self._known - waiting:
+            if store.state(run) is None:
+                end_unfinished(self._deployment, run, LOST)
+        self._known = waiting
+        self._deadlines.forget_others(awaited)
+        recent = time.monotonic() - FIRE_AGAIN_SECONDS
+        self._fired = {c: due for c, due in self._fired.items() if due[0] > recent}
+
+    def _look_after(self, store: RunStore, run: str) -> set[str]:
+        """Set going what stands still in a run; return the gathers that it awaits."""
+        store.keep_recipe(run, self._deployment.settings.redis.gather_expires)
+        try:
+            context = get_context(self._app, run)
+        except (PermanentError, RecipeError) as error:
+            end_unfinished(self._deployment, run, str(error))
+            return set()
+        if is_overdue(context):
+            end_overdue(context)
+            return set()
+        if store.state(run) == "submitting":
+            self._begin(context)
+            return set()
+        awaited = store.awaited_gathers(run)
+        for unit, record in awaited.items():
+            self._look_at(context, unit, record)
+        if is_idle(context, store.open_count(run) - given_up(context)):
+            ask_for_end(context)
+        return set(awaited)
 
     def _look_at(
         self, context: RunContext, unit: str, record: Mapping[str, Any]
@@ -75,45 +103,43 @@ class Janitor:
         gather = record["node"]
         place = Place(record["stream"], record["item"], record["depth"])
         streams = context.store.streams(context.run, unit)
-        for stream in streams:
-            chords.nudge(self._app, *context.canvas.stream_chord(gather, stream))
-        chords.nudge(self._app, *context.canvas.chord_of(gather, place))
+        for stream, closed in streams.items():
+            chord, body = context.canvas.stream_chord(gather, stream)
+            chords.nudge(self._app, chord, body)
+            if closed:
+                self._fire_again(context, unit, chord, body)
+        chord, body = context.canvas.chord_of(gather, place)
+        chords.nudge(self._app, chord, body)
+        self._fire_again(context, unit, chord, body)
         known = context.store.is_finished(context.run, unit)
-        if not known and self._is_overdue(context, unit, gather, streams):
+        if not known and self._deadlines.is_over(context, unit, gather, streams):
             logger.warning("The deadline of %s of run %s is over", gather, context.run)
+            note_overdue(context, gather)
             context.canvas.gather_body(gather, place).apply_async()
 
-    def _give_up(self, run: str, reason: str) -> None:
-        """End a run whose live state has been lost."""
-        logger.error("Run %s is lost: %s", run, reason)
-        self._deployment.history.end_run(run, "failed", reason, {})
-        expires = self._deployment.settings.redis.expires
-        self._deployment.store.end_run(run, "failed", expires)
+    def _fire_again(
+        self, context: RunContext, unit: str, chord: str, body: Signature[Any]
+    ) -> None:
+        """Publish the body of a chord once more if it seems to be lost.
 
-    def _is_overdue(
-        self,
-        context: RunContext,
-        unit: str,
-        gather: str,
-        streams: Mapping[str, bool],
-    ) -> bool:
-        """Whether nothing has reached the gather for as long as it may wait.
-
-        The time begins when all its sources have ended, or, without a source that is
-        a stream, when the first member has come.
+        Celery gives a chord up whose body it cannot publish. A gather may be published
+        again, it runs once; ever more rarely, for it may only stand in a queue.
         """
-        deadline = context.recipe.nodes[gather].deadline
-        if deadline is None or not all(streams.values()):
-            return False
-        records = [context.store.fan(context.run, stream) for stream in streams]
-        begun = {Fan(record.node, record.channel) for record in records}
-        if not begun >= context.plan.sources(gather):
-            return False
-        now, count = time.monotonic(), context.store.entry_count(context.run, unit)
-        if not count and not streams:
-            return False
-        known, since = self._quiet_since.get(unit, (-1, now))
-        if known != count:
-            self._quiet_since[unit] = (count, now)
-            return False
-        return now - since >= deadline
+        if chords.is_pending(self._app, chord) or context.store.leases.is_held(unit):
+            self._fired.pop(chord, None)
+            return
+        now = time.monotonic()
+        again, pause = self._fired.setdefault(
+            chord, (now + FIRE_AGAIN_SECONDS, 2 * FIRE_AGAIN_SECONDS)
+        )
+        if now > again:
+            logger.warning("The body of chord %s is published again", chord)
+            body.apply_async()
+            self._fired[chord] = now + pause, 2 * pause
+
+    def _begin(self, context: RunContext) -> None:
+        """Publish a run whose submitter was killed half way."""
+        age = time.time() - context.store.submitted(context.run)
+        if age > SUBMISSION_SECONDS:
+            logger.warning("Publishing run %s in its submitter's stead", context.run)
+            begin_run(context)

@@ -1,7 +1,17 @@
 """Leases and delivery counts in Redis: who works on what, and how often."""
 
-from functools import cached_property
+import logging
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from redis.exceptions import RedisError
+
+from zocelery import identity
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "zocelery:"
 """All keys of zocelery in Redis begin with it."""
@@ -25,6 +35,8 @@ class Leases:
     def __init__(self, client: Any) -> None:
         """Use `client`, a `redis.Redis` that decodes responses."""
         self.client = client
+        self._extend = client.register_script(_EXTEND)
+        self._release = client.register_script(_RELEASE)
 
     def acquire(self, name: str, owner: str, seconds: float) -> bool:
         """Take the lease `name` unless somebody else holds it."""
@@ -37,9 +49,49 @@ class Leases:
         key = PREFIX + "lease:" + name
         return bool(self._extend(keys=[key], args=[owner, int(seconds * 1000)]))
 
+    def is_held(self, name: str) -> bool:
+        """Whether anybody holds the lease."""
+        return bool(self.client.exists(PREFIX + "lease:" + name))
+
     def release(self, name: str, owner: str) -> None:
         """Give a lease back."""
         self._release(keys=[PREFIX + "lease:" + name], args=[owner])
+
+    @contextmanager
+    def hold(self, name: str, seconds: float) -> Iterator[bool]:
+        """Hold a lease as long as the context lasts; yield whether it was free.
+
+        A thread renews it three times in `seconds`: it lapses that long after its
+        process has died. One that lapsed while Redis was away is taken again unless
+        somebody else was quicker.
+        """
+        owner = f"{identity.host_name()}:{uuid.uuid4()}"
+        if not self.acquire(name, owner, seconds):
+            yield False
+            return
+        ended = threading.Event()
+        keeper = threading.Thread(
+            target=self._keep, args=(name, owner, seconds, ended), daemon=True
+        )
+        keeper.start()
+        try:
+            yield True
+        finally:
+            ended.set()
+            keeper.join()
+            self.release(name, owner)
+
+    def _keep(
+        self, name: str, owner: str, seconds: float, ended: threading.Event
+    ) -> None:
+        while not ended.wait(seconds / 3):
+            try:
+                held = self.acquire(name, owner, seconds)
+            except RedisError:
+                continue
+            if not held:
+                logger.error("Lost the lease of %s", name)
+                return
 
     def count_delivery(self, task_id: str, expires: int = 86400) -> int:
         """Count one more delivery of a message and return the count."""
@@ -49,10 +101,6 @@ class Leases:
             pipe.expire(key, expires)
             return int(pipe.execute()[0])
 
-    @cached_property
-    def _extend(self) -> Any:
-        return self.client.register_script(_EXTEND)
-
-    @cached_property
-    def _release(self) -> Any:
-        return self.client.register_script(_RELEASE)
+    def forgive_delivery(self, task_id: str) -> None:
+        """Count one delivery less: the worker did not die of it."""
+        self.client.decr(PREFIX + "deliveries:" + task_id)

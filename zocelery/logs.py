@@ -2,11 +2,16 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 
-_FIELDS: ContextVar[dict[str, str]] = ContextVar("zocelery_log_fields", default={})  # noqa: B039  # never changed in place
+_FIELDS: ContextVar[Mapping[str, str]] = ContextVar(
+    "zocelery_log_fields", default=MappingProxyType({})
+)
+CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
+"""They write two lines for each task, hundreds a second: only when debugging."""
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s%(where)s: %(message)s"
 
 
@@ -58,3 +63,6 @@ def set_up_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(level.upper())
+    if root.level == logging.INFO:
+        for name in CHATTY_LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)

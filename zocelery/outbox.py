@@ -4,9 +4,11 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from celery import Signature
+from redis.exceptions import RedisError
 
 from zocelery import chords, identity
 from zocelery.canvas import Place
@@ -23,6 +25,8 @@ from zocelery.unit import Unit
 
 END_RUN_TASK = "zocelery.end_run"
 """Brings a run to its end once nothing of it is under way."""
+ENDING_SECONDS = 10.0
+"""The lease of a run's end is held for much less."""
 MOST_BLOCKED = 100
 """While more than this is under way nobody asks whether the rest waits in vain."""
 
@@ -38,6 +42,8 @@ class Outbox:
         `spoken` are the channels for one message on which it has sent before.
         """
         self.spoken = set(spoken)
+        self._sent: dict[str, Any] = {}
+        self._answered = False
         self._context = context
         self._unit = unit
         self._open_fans: set[str] = set()
@@ -95,6 +101,7 @@ class Outbox:
 
     def answer(self, payload: Any) -> None:
         """Send what the unit answered on its default output."""
+        self._answered = True
         if not self._unit.is_chained:
             self.send(DEFAULT_CHANNEL, payload)
             return
@@ -121,6 +128,19 @@ class Outbox:
         for gather in self._context.plan.reachable_gathers(self._unit.node):
             self._leave(gather, ok=False, error=error)
 
+    def told(self) -> dict[str, Any] | None:
+        """Return what was sent on channels for one message, beside the answer.
+
+        None if that is not known, because an earlier keeper of a watch has sent it.
+        """
+        default = self._context.plan.edge(self._unit.node, DEFAULT_CHANNEL)
+        apart = {ERROR_CHANNEL}
+        if self._answered and default is not None:
+            apart.add(default.channel)
+        if self.spoken - self._sent.keys() - apart:
+            return None
+        return {c: payload for c, payload in self._sent.items() if c not in apart}
+
     # ending
 
     def finish(self, state: str, event: Mapping[str, Any]) -> int:
@@ -139,8 +159,20 @@ class Outbox:
         _, still_open = context.store.finish_unit(
             context.run, unit.id, unit.node, state, event, self._entries
         )
+        self.pay_own_part()
         self.end_run_if_idle(still_open)
         return still_open
+
+    def pay_own_part(self) -> None:
+        """Arrive at the gather whose chord the unit's message carries, if any.
+
+        Celery would do it after the task has returned; but what goes wrong there, for
+        instance because Redis is away, is not tried again.
+        """
+        gather = self._context.plan.carried_gather(self._unit.node)
+        if self._unit.carries and gather is not None:
+            chord, body = self._context.canvas.chord_of(gather, self._unit.place)
+            chords.arrive(self._context.app, chord, self._unit.id, body)
 
     def flush(self) -> None:
         """Hand over now what was left for gathers; it would be at the end anyway."""
@@ -150,36 +182,42 @@ class Outbox:
 
     def end_run_if_idle(self, still_open: int) -> None:
         """Ask for the end of the run if nothing that can go on is under way."""
-        if still_open <= 0 or still_open <= self._blocked_gathers(still_open):
+        if is_idle(self._context, still_open):
             ask_for_end(self._context)
-
-    def _blocked_gathers(self, still_open: int) -> int:
-        """Return how many gathers cannot run until a dead letter is re-injected."""
-        context = self._context
-        if still_open > MOST_BLOCKED or not context.store.parked_count(context.run):
-            return 0
-        counts = context.store.counts(context.run)
-        parked = [node for node, c in counts.items() if c.get("parked", 0) > 0]
-        behind = context.plan.descendants(parked)
-        awaited = context.store.awaited_gathers(context.run).values()
-        return sum(record["node"] in behind for record in awaited)
 
     # once channels
 
     def _send_once(self, edge: Edge, payload: Any) -> None:
         context, place = self._context, self._unit.place
         self.spoken.add(edge.channel)
+        self._sent[edge.channel] = payload
         if not all(context.plan.is_gather(target) for target in edge.targets):
             context.store.note_spoken(context.run, self._unit.id, edge.channel)
         for target, copy in edge.copies():
             if context.plan.is_gather(target):
                 self._leave(target, ok=True, value=payload)
             elif context.plan.spec(target) is None:
-                send_to_foreign_queue(context, target, payload)
+                if context.runs(target):  # else it has had its message before
+                    send_to_foreign_queue(context, target, payload)
             else:
                 unit = self._child(edge.channel, target, None, copy)
-                context.store.open_units(context.run, target, [unit])
-                context.canvas.node(target, unit, payload, place).apply_async()
+                with self._announced(target, [unit]):
+                    context.canvas.node(target, unit, payload, place).apply_async()
+
+    @contextmanager
+    def _announced(self, node: str, units: Sequence[str]) -> Iterator[None]:
+        """Count units before they are published, and no more if they cannot be.
+
+        Otherwise the run would wait for ever for what nobody works on.
+        """
+        store, run = self._context.store, self._context.run
+        store.open_units(run, node, units)
+        try:
+            yield
+        except Exception:
+            with suppress(RedisError):
+                store.withdraw_units(run, node, units)
+            raise
 
     def _child(self, channel: str, node: str, item: str | None, copy: int = 0) -> str:
         return identity.child_unit(self._unit.id, channel, node, item, copy)
@@ -238,9 +276,11 @@ class Outbox:
                 send_to_foreign_queue(context, target, emission.payload)
             return
         units = [self._child(fan.channel, target, e.item, copy) for e in emissions]
-        context.store.open_units(context.run, target, units)
         depth = self._unit.place.depth + 1
-        with context.app.producer_pool.acquire(block=True) as producer:
+        with (
+            self._announced(target, units),
+            context.app.producer_pool.acquire(block=True) as producer,
+        ):
             for unit, emission in zip(units, emissions, strict=True):
                 place = Place(stream, str(emission.item), depth)
                 signature = context.canvas.node(target, unit, emission.payload, place)
@@ -284,6 +324,27 @@ class Outbox:
                 if silent and edge.kind is ChannelKind.ONCE:
                     for part in passed_on_parts(plan, unit.id, edge, gather):
                         yield gather, part
+
+
+def is_idle(context: RunContext, still_open: int) -> bool:
+    """Whether nothing that can go on is under way, `still_open` units being open."""
+    return still_open <= 0 or still_open <= _blocked_gathers(context, still_open)
+
+
+def _blocked_gathers(context: RunContext, still_open: int) -> int:
+    """Return how many gathers cannot run until a dead letter is re-injected."""
+    if still_open > MOST_BLOCKED or not context.store.parked_count(context.run):
+        return 0
+    counts = context.store.counts(context.run)
+    parked = [node for node, c in counts.items() if c.get("parked", 0) > 0]
+    behind = context.plan.descendants(parked)
+    awaited = context.store.awaited_gathers(context.run).values()
+    return sum(record["node"] in behind for record in awaited)
+
+
+def ending_lease(run: str) -> str:
+    """Return the name of the lease of who ends the run, or lets it go on again."""
+    return f"ending:{run}"
 
 
 def check_json(value: Any, node: str) -> None:

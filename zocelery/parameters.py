@@ -5,7 +5,7 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, cast
 
 from zocelery.errors import ParameterError
 from zocelery.recipe import Node, Recipe, Start
@@ -32,17 +32,9 @@ T = TypeVar("T")
 Path = tuple[str, ...]
 
 
-@overload
-def fill_in(
-    target: Recipe, parameters: Mapping[str, Any], *, allow_unfilled: bool = False
-) -> Recipe: ...
-@overload
 def fill_in(
     target: T, parameters: Mapping[str, Any], *, allow_unfilled: bool = False
-) -> T: ...
-def fill_in(
-    target: Any, parameters: Mapping[str, Any], *, allow_unfilled: bool = False
-) -> Any:
+) -> T:
     """Return a copy of a recipe, or of any JSON value, with its placeholders filled in.
 
     A recipe's own defaults hold where `parameters` says nothing. Keys are filled in as
@@ -60,11 +52,11 @@ def fill_in(
             mean), or a text in braces is not a placeholder.
     """
     if not isinstance(target, Recipe):
-        return _Filler(parameters, allow_unfilled).fill(target, ("value",))
+        return cast(T, _Filler(parameters, allow_unfilled).fill(target, ("value",)))
     known = with_defaults(target, parameters)
     if not allow_unfilled:
         _refuse_missing(target, known)
-    return _Filler(known, allow_unfilled, target.name).recipe(target)
+    return cast(T, _Filler(known, allow_unfilled, target.name).recipe(target))
 
 
 def with_defaults(recipe: Recipe, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,6 +148,7 @@ class _Filler:
     recipe_name: str | None = None
 
     def recipe(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with its nodes and starts filled in."""
         starts = tuple(
             Start(node=start.node, payload=self.fill(start.payload, _at_start(start)))
             for start in recipe.start
@@ -164,6 +157,7 @@ class _Filler:
         return recipe.model_copy(update={"nodes": nodes, "start": starts})
 
     def node(self, node: Node) -> Node:
+        """Return the node filled in; channels that become one share their targets."""
         update = {
             field: self.fill(getattr(node, field), _at_field(node, field))
             for field in (*_TEXT_FIELDS, *_MAPPING_FIELDS)
@@ -189,12 +183,14 @@ class _Filler:
         return value
 
     def key(self, key: Any, path: Path) -> Any:
+        """Return a key filled in; only what can be a text may come out."""
         filled = self.text(key, path) if isinstance(key, str) else key
         if not isinstance(filled, str | int | float):
             _fail(self.recipe_name, path, key, "a key must become a text")
         return filled if filled is key else str(filled)
 
     def text(self, text: str, path: Path) -> Any:
+        """Return a text filled in: a lone `{$REPLACE:x}` becomes any value."""
         try:
             return fill_text(text, self.values, allow_unfilled=self.allow_unfilled)
         except TemplateError as error:

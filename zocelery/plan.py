@@ -321,17 +321,17 @@ def expand_foreach(recipe: Recipe) -> Recipe:
     if not looped:
         return recipe
 
-    def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
+    def _renamed(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(n + SPLIT_SUFFIX if n in looped else n for n in names)
 
     return recipe.model_copy(
         update={
-            "nodes": {node.name: node for node in _expanded(recipe, renamed)},
+            "nodes": {node.name: node for node in _expanded(recipe, _renamed)},
             "start": tuple(
-                Start(node=renamed((start.node,))[0], payload=start.payload)
+                Start(node=_renamed((start.node,))[0], payload=start.payload)
                 for start in recipe.start
             ),
-            "error": renamed(recipe.error),
+            "error": _renamed(recipe.error),
         }
     )
 

@@ -133,18 +133,20 @@ def _read_text(document: str | bytes, where: str) -> str:
 
 
 def _read_json(text: str, where: str, repeated: list[str]) -> Any:
-    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) != len(pairs):
             keys = [key for key, _ in pairs]
             repeated.extend(key for key in result if keys.count(key) > 1)
         return result
 
-    def as_constant(name: str) -> NoReturn:
+    def _as_constant(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON")
 
     try:
-        return json.loads(text, object_pairs_hook=as_object, parse_constant=as_constant)
+        return json.loads(
+            text, object_pairs_hook=_as_object, parse_constant=_as_constant
+        )
     except json.JSONDecodeError as error:
         reason = error.msg[:1].lower() + error.msg[1:]
         place = f"line {error.lineno}, column {error.colno}"

@@ -35,22 +35,22 @@ def merge_recipes(recipes: Sequence[Recipe]) -> Recipe:
 def rename_nodes(recipe: Recipe, names: Mapping[str, str]) -> Recipe:
     """Return the recipe with its nodes called otherwise: old name to new name."""
 
-    def renamed(targets: tuple[str, ...]) -> tuple[str, ...]:
+    def _renamed(targets: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(names[target] for target in targets)
 
     nodes = {
         names[node.name]: node.model_copy(
             update={
                 "name": names[node.name],
-                "outputs": {key: renamed(to) for key, to in node.outputs.items()},
-                "error": renamed(node.error),
+                "outputs": {key: _renamed(to) for key, to in node.outputs.items()},
+                "error": _renamed(node.error),
                 "spelling": {},
             }
         )
         for node in recipe
     }
     start = tuple(Start(node=names[s.node], payload=s.payload) for s in recipe.start)
-    error = renamed(recipe.error)
+    error = _renamed(recipe.error)
     return recipe.model_copy(
         update={"nodes": nodes, "start": start, "error": error, "spelling": {}}
     )

@@ -124,8 +124,8 @@ class NamedNode(NodeDocument):
     )
 
 
-class NamedRecipe(Document):
-    """A recipe with named nodes."""
+class RecipeDocument(Document):
+    """The keys of a recipe that both forms have."""
 
     schema_: str | None = Field(
         None, alias="$schema", description="For editors: where this schema is."
@@ -139,6 +139,11 @@ class NamedRecipe(Document):
         description="The parameters of the recipe: for each a default, or an object "
         "with `default` and `description`; without `default` it has to be given.",
     )
+
+
+class NamedRecipe(RecipeDocument):
+    """A recipe with named nodes."""
+
     start: NodeName | Annotated[list[NodeName | NamedStart], Field(min_length=1)] = (
         Field(
             description="Where a run begins: a node, or a list of nodes or of "
@@ -177,16 +182,9 @@ class ZocaloNode(NodeDocument):
     )
 
 
-class ZocaloRecipe(Document):
+class ZocaloRecipe(RecipeDocument):
     """A recipe in Zocalo's form: every other key is the number of a node."""
 
-    schema_: str | None = Field(
-        None, alias="$schema", description="For editors: where this schema is."
-    )
-    name: str | None = Field(
-        None, description="By default the file's name without .json."
-    )
-    description: str | None = Field(None, description="What the recipe does.")
     parameters: dict[ParameterName, Any] | None = Field(
         None, description="Defaults, as in the form with named nodes."
     )
@@ -229,13 +227,16 @@ class _Generator(GenerateJsonSchema):
     """Says also that keys must fit their pattern, and leaves out derived titles."""
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        """Allow only keys that fit the pattern, where there is one."""
         result = super().dict_schema(schema)
         if "patternProperties" in result:
             result["additionalProperties"] = False
         return result
 
     def field_title_should_be_set(self, schema: Any) -> bool:
+        """Leave titles out: they only repeat the names."""
         return False
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Leave defaults out: null means that a key is not given."""
         return self.generate_inner(schema["schema"])

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,13 @@ class FanRecord:
     """The stream around the emitter; "" when it runs once in the run."""
     item: str
     depth: int
+
+
+class Fans(Protocol):
+    """Where it stands who emits which stream."""
+
+    def fan(self, run: str, stream: str) -> FanRecord:
+        """Return who emits the stream; KeyError if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ class NodeStatus(Frozen):
     node: str
     task: str | None = None
     state: str
-    """"waiting", "running", "done", "failed", "parked", "skipped" or "cancelled"."""
+    """"waiting", "running", "done", "failed", "parked", "skipped" or "cancelled";
+    "reused" if a re-run has taken over what the run before had done."""
     total: int = 0
     """Units known so far: 1, or the members of a fan-out."""
     done: int = 0
@@ -28,6 +29,8 @@ class NodeStatus(Frozen):
     """Unix time, s."""
     ended: float | None = None
     error: str | None = None
+    progress: str | None = None
+    """What its program has last said of its progress, while it runs."""
 
 
 class RunStatus(Frozen):
@@ -35,6 +38,8 @@ class RunStatus(Frozen):
 
     run: str
     recipe: str
+    rerun_of: str | None = None
+    """The run of which this one is a re-run."""
     state: str
     """"running", "finished", "failed" or "cancelled"."""
     submitted: float
@@ -72,16 +77,25 @@ class Run:
         units = {unit["node"]: unit for unit in history.run_nodes(self.id)}
         names = dict.fromkeys([*row["document"]["nodes"], *counts, *units])
         state = self.state
-        untouched = "skipped" if state in ENDED else "waiting"
+        untouched = dict.fromkeys(names, "skipped" if state in ENDED else "waiting")
+        untouched |= dict.fromkeys(row["reused"] or (), "reused")
+        progress = self._deployment.store.progress(self.id)
         return RunStatus(
             run=self.id,
             recipe=row["recipe"],
+            rerun_of=row["rerun_of"],
             state=state,
             submitted=row["submitted"],
             ended=row["ended"],
             error=row["error"],
             nodes=tuple(
-                _node_status(name, counts.get(name, {}), units.get(name, {}), untouched)
+                _node_status(
+                    name,
+                    counts.get(name, {}),
+                    units.get(name, {}),
+                    untouched[name],
+                    progress.get(name, {}),
+                )
                 for name in names
             ),
         )
@@ -96,11 +110,13 @@ class Run:
         pause = LISTEN_SECONDS if wait else 0.0
         while True:
             found = self._deployment.store.events(self.id, since, pause)
-            for since, event in found:  # noqa: B007  # the next call goes on from here
+            for _, event in found:
                 yield event
                 if "run" in event:
                     return
-            if not found and (not wait or self.state in ENDED):
+            if found:
+                since = found[-1][0]
+            elif not wait or self.state in ENDED:
                 return
 
     def stream(self, node: str | None = None) -> Iterator[dict[str, Any]]:
@@ -190,9 +206,14 @@ def as_result(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _node_status(
-    name: str, counts: Mapping[str, int], unit: Mapping[str, Any], untouched: str
+    name: str,
+    counts: Mapping[str, int],
+    unit: Mapping[str, Any],
+    untouched: str,
+    progress: Mapping[str, Any],
 ) -> NodeStatus:
     total, done = counts.get("total", 0), counts.get("done", 0)
+    done += counts.get("reused", 0)
     failed = counts.get("failed", 0) + counts.get("parked", 0)
     ended = done + failed + counts.get("skipped", 0) + counts.get("cancelled", 0)
     if unit.get("state") and total <= 1:
@@ -211,4 +232,5 @@ def _node_status(
         started=unit.get("started"),
         ended=unit.get("ended"),
         error=unit.get("error"),
+        progress=progress.get("message") if state == "running" else None,
     )

@@ -72,11 +72,12 @@ def private_redis(folder: Path, port: int | None = None) -> Iterator[str]:
 
 @contextmanager
 def private_rabbitmq(
-    folder: Path, port: int | None = None, *, wait: bool = True
+    folder: Path, port: int | None = None, *, wait: bool = True, options: str = ""
 ) -> Iterator[str]:
     """Run a RabbitMQ server in `folder` and yield its URL.
 
-    With `wait` false it may still be starting: clients have to try again.
+    With `wait` false it may still be starting: clients have to try again. `options`
+    are further lines of its configuration file.
     """
     program = find_rabbitmq()
     epmd = shutil.which("epmd")
@@ -84,7 +85,7 @@ def private_rabbitmq(
         raise ServerUnreachableError("no rabbitmq-server is installed")
     port = port or free_port()
     epmd_port = free_port()
-    environment = _rabbitmq_environment(folder, port, epmd_port)
+    environment = _rabbitmq_environment(folder, port, epmd_port, options)
     # The epmd that RabbitMQ starts by itself would outlive it.
     epmd_command = [epmd, "-port", str(epmd_port), "-address", LOOPBACK]
     with (
@@ -96,13 +97,16 @@ def private_rabbitmq(
         yield f"amqp://guest:guest@{LOOPBACK}:{port}//"
 
 
-def _rabbitmq_environment(folder: Path, port: int, epmd_port: int) -> dict[str, str]:
+def _rabbitmq_environment(
+    folder: Path, port: int, epmd_port: int, options: str
+) -> dict[str, str]:
     configuration = folder / "rabbitmq.conf"
     configuration.write_text(
         f"listeners.tcp.1 = {LOOPBACK}:{port}\n"
         "log.file = false\nlog.console = true\nlog.console.level = warning\n"
         "consumer_timeout = 172800000\n"
         "disk_free_limit.absolute = 50MB\n"
+        f"{options}\n"
     )
     (folder / "enabled_plugins").write_text("[].\n")
     return {
@@ -129,12 +133,12 @@ def _rabbitmq_environment(folder: Path, port: int, epmd_port: int) -> dict[str, 
 def _wait_for_amqp(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
     """Wait until the broker answers the AMQP greeting, not only the port."""
 
-    def answers() -> bool:
+    def _answers() -> bool:
         with socket.create_connection((LOOPBACK, port), timeout=2) as connection:
             connection.sendall(b"AMQP\x00\x00\x09\x01")
             return bool(connection.recv(1))
 
-    _wait_until(answers, process, log)
+    _wait_until(_answers, process, log)
 
 
 def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -145,11 +149,11 @@ def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> N
             end of its log.
     """
 
-    def listens() -> bool:
+    def _listens() -> bool:
         socket.create_connection((LOOPBACK, port), timeout=2).close()
         return True
 
-    _wait_until(listens, process, log)
+    _wait_until(_listens, process, log)
 
 
 def _wait_until(

@@ -75,13 +75,33 @@ class WorkerSettings(_Section):
     events: bool
     janitor_interval: float = Field(gt=0)
     watch_lease: float = Field(gt=0)
+    task_lease: float = Field(ge=1)
+    gather_lease: float = Field(ge=1)
     delivery_limit: int = Field(ge=1)
+    largest_message: int = Field(gt=0)
+    beamline: str
+
+
+class WrapperSettings(_Section):
+    """Where and how external programs run."""
+
+    working_directory: Path
+    roots: tuple[Path, ...]
+    programs: tuple[str, ...]
+    processes: int = Field(ge=0)
+    grace: float = Field(ge=0, le=60)
+    stop_wait: float = Field(ge=0)
 
 
 class RunSettings(_Section):
-    """What is asked of a machine before a run starts on it."""
+    """What is asked of a machine before a run starts on it, and of the run."""
 
     free_space: int = Field(ge=0)
+    deadline: float = Field(ge=0)
+    drop_folder: str
+    retention: float = Field(ge=0)
+    most_queued: int = Field(ge=0)
+    most_members: int = Field(ge=1)
 
 
 class Settings(_Section):
@@ -95,6 +115,7 @@ class Settings(_Section):
     queues: QueueSettings
     priority: PrioritySettings
     workers: WorkerSettings
+    wrappers: WrapperSettings
     run: RunSettings
 
 
@@ -155,8 +176,10 @@ def _overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         old = merged.get(key)
-        both_tables = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = _overlay(old, value) if both_tables else value  # type: ignore[arg-type]  # old is a dict here
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = _overlay(old, value)
+        else:
+            merged[key] = value
         if key.removesuffix("_file") != key:
             merged.pop(key.removesuffix("_file"), None)
     return merged

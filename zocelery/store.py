@@ -5,7 +5,9 @@ made by a script, whole or not at all: a second delivery changes nothing.
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from zocelery.leases import PREFIX, Leases
@@ -21,13 +23,23 @@ _PARTS = (
     "gathers",
     "names",
     "parked",
+    "dropped",
+    "told",
     "spoken",
+    "marks",
 )
 """What is kept of every run; what streams and gathers add is in the set `names`."""
 WAITING_RUNS = PREFIX + "active"
 """Set of the ids of runs that have not ended."""
 KEPT_FANS = 1000
 """Streams whose emitters a process remembers."""
+
+_CREATE = """
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[2], 'state', 'submitting', 'open', 0, 'submitted', ARGV[3])
+redis.call('SADD', KEYS[3], ARGV[4])
+return 1
+"""
 
 _OPEN = """
 local added = 0
@@ -41,24 +53,44 @@ end
 return added
 """
 
+_WITHDRAW = """
+local gone = 0
+for i = 2, #ARGV do
+  if redis.call('SISMEMBER', KEYS[4], ARGV[i]) == 0
+      and redis.call('SREM', KEYS[2], ARGV[i]) == 1 then gone = gone + 1 end
+end
+if gone > 0 then
+  redis.call('HINCRBY', KEYS[1], 'open', -gone)
+  redis.call('HINCRBY', KEYS[3], ARGV[1] .. ':total', -gone)
+end
+return gone
+"""
+
 _FINISH = """
-for i = 5, #KEYS do
-  local at = 2 * (i - 5) + 4
+if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 1} end  -- Redis has lost it
+for i = 7, #KEYS do
+  local at = 2 * (i - 7) + 5
   redis.call('HSETNX', KEYS[i], ARGV[at], ARGV[at + 1])
 end
-if redis.call('SADD', KEYS[2], ARGV[1]) == 1 then
-  redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
-  redis.call('XADD', KEYS[4], '*', 'e', ARGV[3])
-  return {1, redis.call('HINCRBY', KEYS[1], 'open', -1)}
+local open = tonumber(redis.call('HGET', KEYS[1], 'open') or 0)
+if redis.call('SADD', KEYS[2], ARGV[1]) == 0 then return {0, open} end
+redis.call('HINCRBY', KEYS[3], ARGV[4] .. ':' .. ARGV[2], 1)
+redis.call('XADD', KEYS[4], '*', 'e', ARGV[3])
+if redis.call('SADD', KEYS[5], ARGV[1]) == 1 then  -- it was withdrawn, yet published
+  redis.call('HINCRBY', KEYS[3], ARGV[4] .. ':total', 1)
+elseif redis.call('SREM', KEYS[6], ARGV[1]) == 1 then  -- it was parked and run again
+  redis.call('HINCRBY', KEYS[3], ARGV[4] .. ':parked', -1)
+else
+  open = redis.call('HINCRBY', KEYS[1], 'open', -1)
 end
-return {0, tonumber(redis.call('HGET', KEYS[1], 'open') or 0)}
+return {1, open}
 """
 
 _PARK = """
 if redis.call('SISMEMBER', KEYS[5], ARGV[1]) == 0
     and redis.call('SADD', KEYS[2], ARGV[1]) == 1 then
   redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
-  redis.call('XADD', KEYS[4], '*', 'e', ARGV[3])
+  redis.call('HSET', KEYS[6], ARGV[1], redis.call('XADD', KEYS[4], '*', 'e', ARGV[3]))
   return redis.call('HINCRBY', KEYS[1], 'open', -1)
 end
 return tonumber(redis.call('HGET', KEYS[1], 'open') or 0)
@@ -69,6 +101,11 @@ if redis.call('HGET', KEYS[1], 'state') == 'submitting' then
   redis.call('HSET', KEYS[1], 'state', 'running')
 end
 """
+
+
+def run_key(run: str, *parts: str) -> str:
+    """Return the key of a part of a run's live state."""
+    return ":".join((PREFIX + "run", run, *parts))
 
 
 class RunStore:
@@ -82,7 +119,9 @@ class RunStore:
         """
         self.client = client
         self.leases = Leases(client)
+        self._create = client.register_script(_CREATE)
         self._open = client.register_script(_OPEN)
+        self._withdraw = client.register_script(_WITHDRAW)
         self._finish = client.register_script(_FINISH)
         self._park = client.register_script(_PARK)
         self._set_running = client.register_script(_SET_RUNNING)
@@ -92,17 +131,21 @@ class RunStore:
 
     def create_run(self, run: str, record: Mapping[str, Any], expires: int) -> bool:
         """Store the run's recipe and parameters; False if the id is already taken."""
-        taken = not self.client.set(
-            self._key(run, "recipe"), json.dumps(record), nx=True, ex=expires
-        )
-        if not taken:
-            fields = {"state": "submitting", "open": 0}
-            self.client.hset(self._key(run), mapping=fields)
-        return not taken
+        keys = [self._key(run, "recipe"), self._key(run), WAITING_RUNS]
+        args = [json.dumps(record), expires, time.time(), run]
+        return bool(self._create(keys=keys, args=args))
 
-    def await_run(self, run: str) -> None:
-        """Count the run among those that have not ended; its first units are open."""
-        self.client.sadd(WAITING_RUNS, run)
+    def submitted(self, run: str) -> float:
+        """Return when the run was created, Unix time in s."""
+        return float(self.client.hget(self._key(run), "submitted") or 0)
+
+    def forget_run(self, run: str) -> None:
+        """Forget a run that was created and could not be published."""
+        parts = (*_PARTS, *self.client.smembers(self._key(run, "names")))
+        with self.client.pipeline() as pipe:
+            pipe.srem(WAITING_RUNS, run)
+            pipe.delete(self._key(run), *(self._key(run, part) for part in parts))
+            pipe.execute()
 
     def set_running(self, run: str) -> None:
         """Note that all starts of the run have been published."""
@@ -130,17 +173,34 @@ class RunStore:
         """Mark the run as cancelled: its units end without doing their work."""
         self.client.hset(self._key(run), "state", "cancelled")
 
+    def stop_run(self, run: str, reason: str) -> None:
+        """Let everything of the run end without doing its work, from now on."""
+        self.client.hset(self._key(run), "stopped", reason)
+
+    def is_stopped(self, run: str) -> bool:
+        """Whether the run is cancelled, has been stopped, or is not known any more."""
+        state, stopped = self.client.hmget(self._key(run), "state", "stopped")
+        return state in ("cancelled", None) or stopped is not None
+
     def end_run(self, run: str, state: str, expires: int) -> None:
-        """Mark the run as ended and let its live state expire."""
-        named = self.client.smembers(self._key(run, "names"))
-        parts = (*_PARTS, *named)
-        keys = [self._key(run), *(self._key(run, part) for part in parts)]
+        """Mark the run as ended and let its live state expire.
+
+        Where dead letters wait it is kept as long as its recipe, to be gone on with.
+        """
+        if self.parked_count(run):
+            expires = max(expires, int(self.client.ttl(self._key(run, "recipe"))))
         with self.client.pipeline() as pipe:
             pipe.hset(self._key(run), "state", state)
             pipe.srem(WAITING_RUNS, run)
-            for key in keys:
+            for key in self.live_keys(run):
                 pipe.expire(key, expires)
             pipe.execute()
+
+    def live_keys(self, run: str) -> list[str]:
+        """Return the keys of all that is kept of the run."""
+        named = self.client.smembers(self._key(run, "names"))
+        parts = (*_PARTS, *named)
+        return [self._key(run), *(self._key(run, part) for part in parts)]
 
     def waiting_runs(self) -> set[str]:
         """Return the ids of all runs that have not ended."""
@@ -152,6 +212,12 @@ class RunStore:
         """Count units that are about to be published; each id is counted once."""
         keys = [self._key(run), self._key(run, "opened"), self._key(run, "counts")]
         return int(self._open(keys=keys, args=[node, *units]))
+
+    def withdraw_units(self, run: str, node: str, units: Sequence[str]) -> int:
+        """Count units no more that could not be published, unless they have ended."""
+        parts = ("opened", "counts", "finished")
+        keys = [self._key(run), *(self._key(run, part) for part in parts)]
+        return int(self._withdraw(keys=keys, args=[node, *units]))
 
     def finish_unit(
         self,
@@ -180,9 +246,11 @@ class RunStore:
             self._key(run, "finished"),
             self._key(run, "counts"),
             self._key(run, "events"),
+            self._key(run, "opened"),
+            self._key(run, "parked"),
             *(self._key(run, "gather", gather) for gather, _ in entries),
         ]
-        args = [unit, f"{node}:{state}", json.dumps(event)]
+        args = [unit, state, json.dumps(event), node]
         for _, entry in entries:
             args += [entry.key, entry.dump()]
         first, still_open = self._finish(keys=keys, args=args)
@@ -198,21 +266,10 @@ class RunStore:
             self._key(run, "counts"),
             self._key(run, "events"),
             self._key(run, "finished"),
+            self._key(run, "told"),
         ]
         args = [unit, f"{node}:parked", json.dumps(event)]
         return int(self._park(keys=keys, args=args))
-
-    def unpark_unit(self, run: str, unit: str, node: str) -> bool:
-        """Count a parked unit as under way again; False if it was not parked."""
-        if not self.client.srem(self._key(run, "parked"), unit):
-            return False
-        with self.client.pipeline() as pipe:
-            pipe.hincrby(self._key(run), "open", 1)
-            pipe.hincrby(self._key(run, "counts"), f"{node}:parked", -1)
-            pipe.hset(self._key(run), "state", "running")
-            pipe.sadd(WAITING_RUNS, run)
-            pipe.execute()
-        return True
 
     def parked_count(self, run: str) -> int:
         """Return how many units of the run wait as dead letters."""
@@ -251,6 +308,18 @@ class RunStore:
 
     # events
 
+    def note_progress(self, run: str, node: str, told: Mapping[str, Any]) -> None:
+        """Keep how far the program of a node is, for those who ask later."""
+        with self.client.pipeline() as pipe:
+            pipe.hset(self._key(run, "progress"), node, json.dumps(told))
+            pipe.sadd(self._key(run, "names"), "progress")
+            pipe.execute()
+
+    def progress(self, run: str) -> dict[str, dict[str, Any]]:
+        """Return what `note_progress` has kept, by node."""
+        found = self.client.hgetall(self._key(run, "progress"))
+        return {node: json.loads(text) for node, text in found.items()}
+
     def tell(self, run: str, event: Mapping[str, Any]) -> None:
         """Tell live listeners of the run."""
         self.client.xadd(self._key(run, "events"), {"e": json.dumps(event)})
@@ -270,13 +339,7 @@ class RunStore:
 
     def open_fan(self, run: str, stream: str, record: FanRecord) -> None:
         """Store who emits a stream; the second time changes nothing."""
-        fields = {
-            "node": record.node,
-            "channel": record.channel,
-            "stream": record.stream,
-            "item": record.item,
-            "depth": record.depth,
-        }
+        fields = asdict(record)
         with self.client.pipeline() as pipe:
             pipe.hset(self._key(run, "fan", stream), mapping=fields)
             pipe.sadd(self._key(run, "names"), f"fan:{stream}", f"fan:{stream}:items")
@@ -290,13 +353,7 @@ class RunStore:
         record = self._fans.get((run, stream))
         if record is None:
             fields = self.client.hgetall(self._key(run, "fan", stream))
-            record = FanRecord(
-                fields["node"],
-                fields["channel"],
-                fields["stream"],
-                fields["item"],
-                int(fields["depth"]),
-            )
+            record = FanRecord(**{**fields, "depth": int(fields["depth"])})
             while len(self._fans) >= KEPT_FANS:
                 self._fans.pop(next(iter(self._fans)), None)
             self._fans[run, stream] = record
@@ -351,6 +408,14 @@ class RunStore:
         """Forget an awaited gather."""
         self.client.hdel(self._key(run, "gathers"), gather)
 
+    def note_mark(self, run: str, mark: str) -> None:
+        """Note that a marker has been taken from its queue."""
+        self.client.sadd(self._key(run, "marks"), mark)
+
+    def marks(self, run: str) -> set[str]:
+        """Return the markers that have been taken from their queues."""
+        return set(self.client.smembers(self._key(run, "marks")))
+
     def note_stream(self, run: str, gather: str, stream: str, closed: bool) -> None:
         """Note for a gather that one of its streams has begun or has ended."""
         key = self._key(run, "streams", gather)
@@ -364,6 +429,4 @@ class RunStore:
         found = self.client.hgetall(self._key(run, "streams", gather))
         return {stream: state == "closed" for stream, state in found.items()}
 
-    @staticmethod
-    def _key(run: str, *parts: str) -> str:
-        return ":".join((PREFIX + "run", run, *parts))
+    _key = staticmethod(run_key)

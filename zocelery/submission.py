@@ -1,23 +1,23 @@
 """Submission: a recipe and its parameters become a run."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
 
 from zocelery import identity
-from zocelery.canvas import RUN_ITSELF
 from zocelery.catalogue import Catalogue
 from zocelery.context import RunContext
 from zocelery.deployment import Deployment, current_deployment, without_password
-from zocelery.errors import ParameterError, ServerUnreachableError
-from zocelery.history import SCHEMA_VERSION
-from zocelery.outbox import await_gather
+from zocelery.errors import ParameterError, ServerUnreachableError, ZoceleryError
+from zocelery.history_tables import SCHEMA_VERSION
 from zocelery.parameters import fill_in
 from zocelery.plan import Plan
+from zocelery.publication import begin_run
 from zocelery.recipe import Recipe
 from zocelery.recipe_checks import check_recipe
 from zocelery.recipe_format import parse_recipe
@@ -57,7 +57,9 @@ def submit(
     catalogue = load_catalogue(settings.queues)
     found = resolve_recipe(recipe, current_library(settings.recipes))
     prepared = prepare(found, parameters or {}, catalogue)
-    return launch(prepared, parameters or {}, run_id=run_id, urgency=urgency)
+    return launch(
+        prepared, parameters or {}, run_id=run_id, urgency=urgency, template=found
+    )
 
 
 def launch(
@@ -66,8 +68,19 @@ def launch(
     *,
     run_id: str | None = None,
     urgency: Urgency = "live",
+    template: Recipe | None = None,
+    rerun: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Start a run of a recipe that `prepare` has returned; else as `submit`."""
+    """Start a run of a recipe that `prepare` has returned; else as `submit`.
+
+    Args:
+        prepared: the recipe with its parameters filled in.
+        parameters: what has filled it.
+        run_id: the run's id.
+        urgency: "live" overtakes "reprocessing" in the queue of images.
+        template: the recipe before it was filled in, for re-runs with others.
+        rerun: what is reused of which other run; see `zocelery.rerunning`.
+    """
     from zocelery.celery import app
 
     deployment = current_deployment()
@@ -77,9 +90,12 @@ def launch(
     record = {
         "version": SCHEMA_VERSION,
         "recipe": prepared.model_dump(mode="json"),
+        "template": template.model_dump(mode="json") if template else None,
         "parameters": dict(parameters),
         "priority": getattr(deployment.settings.priority, urgency),
     }
+    if rerun:
+        record["rerun"] = dict(rerun)
     catalogue = load_catalogue(deployment.settings.queues)
     return start_run(app, deployment, catalogue, run, record)
 
@@ -113,25 +129,38 @@ def prepare(
     check_recipe(recipe, catalogue)
     filled = fill_in(recipe, parameters)
     check_recipe(filled, catalogue)
-    plan = Plan(filled, catalogue)
-    for node in filled:
-        spec = plan.spec(node.name)
-        if spec is not None and spec.check is not None:
-            spec.check(node.parameters)
+    check_nodes(Plan(filled, catalogue))
     return filled
+
+
+def check_nodes(plan: Plan, nodes: Container[str] | None = None) -> None:
+    """Let the tasks of `nodes`, by default of all, look at their parameters.
+
+    Raises:
+        UserError: a file is not there, a value cannot be used.
+    """
+    for node in plan.recipe:
+        spec = plan.spec(node.name)
+        wanted = nodes is None or node.name in nodes
+        if wanted and spec is not None and spec.check is not None:
+            spec.check(node.parameters)
 
 
 def check_servers(app: Celery, deployment: Deployment) -> None:
     """Raise ServerUnreachableError if broker, Redis or history do not answer."""
     settings = deployment.settings.broker
     kind = "Redis" if settings.is_redis else "RabbitMQ"
+    patience: dict[str, Any] = {
+        "timeout": settings.connect_timeout,  # it may be coming up
+        "interval_start": 0.2,
+        "interval_step": 0.2,
+        "interval_max": 1.0,
+    }
     try:
         with app.connection_for_write(
             connect_timeout=settings.connect_timeout
         ) as connection:
-            connection.ensure_connection(
-                max_retries=1, timeout=int(settings.connect_timeout) or 1
-            )
+            connection.ensure_connection(**patience)
     except (BrokerError, OSError) as error:
         raise ServerUnreachableError(
             f"cannot reach {kind} at {without_password(settings.url)}: {error}"
@@ -149,6 +178,8 @@ def start_run(
 ) -> Run:
     """Store the run and publish its canvas; the second time for an id does nothing."""
     store = deployment.store
+    if store.state(run) is None and deployment.history.find_run(run) is not None:
+        return Run(run, deployment)  # its live state has expired, or is lost
     context = RunContext(app, deployment, catalogue, run, record)
     fresh = store.create_run(run, record, deployment.settings.redis.gather_expires)
     if not fresh:
@@ -156,32 +187,21 @@ def start_run(
             raise ParameterError(f"run id {run!r} is taken by another run")
         if store.state(run) != "submitting":
             return Run(run, deployment)
-    deployment.history.add_run(
-        run=run,
-        recipe=context.recipe.name,
-        document=record["recipe"],
-        parameters=record["parameters"],
-        state="running",
-        host=identity.host_name(),
-        submitted=time.time(),
-    )
-    publish(context)
+    try:
+        begin_run(context)
+    except Exception:
+        if fresh:
+            _withdraw(deployment, run)
+        raise
     return Run(run, deployment)
 
 
-def publish(context: RunContext) -> None:
-    """Open everything that the run is known to consist of and publish its starts."""
-    store, plan = context.store, context.plan
-    for gather in plan.scope_gathers(()):
-        await_gather(context, gather, RUN_ITSELF)
-    starts = [
-        (identity.start_unit(context.run, index), start)
-        for index, start in enumerate(plan.recipe.start)
-    ]
-    for unit, start in starts:
-        store.open_units(context.run, start.node, [unit])
-    store.await_run(context.run)
-    for unit, start in starts:
-        signature = context.canvas.node(start.node, unit, start.payload, RUN_ITSELF)
-        signature.apply_async()
-    store.set_running(context.run)
+def _withdraw(deployment: Deployment, run: str) -> None:
+    """Forget a run whose submitter is told that nothing was started.
+
+    Otherwise the janitor would start it after all. What has been published finds no
+    recipe and is parked.
+    """
+    with suppress(ZoceleryError, RedisError):
+        deployment.store.forget_run(run)
+        deployment.history.delete_run(run)

@@ -7,13 +7,11 @@ its end recorded; only then is its message acknowledged.
 
 import logging
 import random
-import threading
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar
 
-from celery import Task, shared_task
+from celery import shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.exceptions import Retry as CeleryRetry
 from celery.utils.time import get_exponential_backoff_interval
@@ -21,10 +19,11 @@ from kombu.exceptions import OperationalError as BrokerError
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from zocelery import dead_letter, identity, registry
+from zocelery import dead_letter, registry
 from zocelery.canvas import Place, celery_name
 from zocelery.catalogue import TaskKind, TaskSpec
 from zocelery.context import RunContext, get_context
+from zocelery.deliveries import DeliveredTask
 from zocelery.errors import (
     PermanentError,
     RecipeError,
@@ -35,19 +34,16 @@ from zocelery.errors import (
 from zocelery.execution import end_gather, end_unit, make_step, start_try
 from zocelery.gather import NothingReachedError
 from zocelery.logs import log_context
+from zocelery.long_row import store_long_task
 from zocelery.outbox import Outbox, check_json
 from zocelery.recipe import Retry
 from zocelery.registry import TaskFunction
+from zocelery.reuse import reuse_answer
 from zocelery.unit import Unit
 from zocelery.watch_row import store_watch
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 30.0
-"""A long task that must not have a twin renews its lease three times in this time."""
-GATHER_LEASE_SECONDS = 6.0
-"""The same for gathers, which are short and for which people wait."""
-COME_BACK_SECONDS = 10
 PASSING_ERRORS = (
     TemporaryError,
     ServerUnreachableError,
@@ -92,7 +88,7 @@ def recipe_task(
         A decorator that leaves the function as it is, to be called in tests.
     """
 
-    def register(function: TaskFunction) -> TaskFunction:
+    def _register(function: TaskFunction) -> TaskFunction:
         summary = (function.__doc__ or "").strip().partition("\n")[0]
         spec = TaskSpec(
             name=name,
@@ -116,17 +112,15 @@ def recipe_task(
         )(function)
         return function
 
-    return register
+    return _register
 
 
-class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
+class RecipeTask(DeliveredTask):
     """A Celery task that runs one node of a recipe."""
 
     abstract = True
     typing = False
     ignore_result = True
-    acks_late = True
-    reject_on_worker_lost = True
     max_retries = None
     spec: ClassVar[TaskSpec]
 
@@ -142,19 +136,21 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
         """Run node `node` of run `run` on `payload`; all but it say where."""
         with log_context(run=run, node=node, item=item):
             try:
-                return self._attempt(
-                    payload, run, node, Place(stream, item, int(depth))
-                )
+                place = Place(stream, item, int(depth))
+                answer = self._attempt(payload, run, node, place)
             except (Ignore, Reject, CeleryRetry):
                 raise
             except PASSING_ERRORS as error:  # not even the failure could be recorded
-                logger.warning("Coming back later: %s", error)
-                raise self.retry(
-                    countdown=COME_BACK_SECONDS, max_retries=None
-                ) from None
+                self.give_back(error)
+            except Exception as error:  # whatever it is, its message is kept
+                dead_letter.park(self, error)
+                raise Ignore from error
+            # The outbox has paid this part: Celery, which cannot try again, need not.
+            self.request.chord = None
+            return answer
 
     def _attempt(self, payload: Any, run: str, node: str, place: Place) -> Any:
-        context = self._context(run)
+        context = self._context(run, node)
         unit = self._unit(node, place)
         outbox = Outbox(context, unit)
         try:
@@ -171,12 +167,16 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
             self._fail(context, unit, outbox, payload, error)
         return None
 
-    def _context(self, run: str) -> RunContext:
+    def _context(self, run: str, node: str) -> RunContext:
         try:
-            return get_context(self.app, run)
+            context = get_context(self.app, run)
         except (PermanentError, RecipeError) as error:
             dead_letter.park(self, error)
             raise Ignore from error
+        if node not in context.recipe.nodes:
+            dead_letter.park(self, PermanentError(f"the run has no node {node!r}"))
+            raise Ignore
+        return context
 
     def _unit(self, node: str, place: Place) -> Unit:
         request = self.request
@@ -186,28 +186,37 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
     def _run(
         self, context: RunContext, unit: Unit, outbox: Outbox, payload: Any
     ) -> Any:
-        if self._is_redelivered() and self._is_poison(context):
-            limit = context.deployment.settings.workers.delivery_limit
-            raise PermanentError(f"its worker died {limit} times while running it")
-        gathers = context.plan.is_gather(unit.node)
-        exclusive = gathers or self.spec.kind is not TaskKind.PLAIN
-        once = exclusive or self._is_redelivered() or not unit.place.stream
+        is_gather = context.plan.is_gather(unit.node)
+        comes_again = self.is_redelivered() or self.request.retries > 0
+        once = is_gather or comes_again or not unit.place.stream
         if once and context.store.is_finished(context.run, unit.id):
-            return self._answer_again(context, unit)
+            return self._answer_again(context, unit, outbox)
         if context.is_cancelled():
-            if gathers:
+            if is_gather:
                 context.store.gather_ran(context.run, unit.id)
             outbox.finish("cancelled", {"node": unit.node, "state": "cancelled"})
             return None
+        if unit.id in context.reused:
+            return reuse_answer(context, unit, outbox)
+        if self._store_row(context, unit, payload):
+            return None
+        with self.survived():
+            if not is_gather:
+                return self._work(context, unit, outbox, payload)
+            seconds = context.deployment.settings.workers.gather_lease
+            with self.leased(unit.id, seconds):
+                if context.store.is_finished(context.run, unit.id):
+                    return self._answer_again(context, unit, outbox)
+                return self._work(context, unit, outbox, payload)
+
+    def _store_row(self, context: RunContext, unit: Unit, payload: Any) -> bool:
+        """Store the row of a task that lives in one; False if this one does not."""
         if self.spec.kind is TaskKind.WATCH:
             store_watch(context.store, context.run, unit, payload)
-            return None
-        if exclusive:
-            with self._lease(context, unit):
-                if context.store.is_finished(context.run, unit.id):
-                    return self._answer_again(context, unit)
-                return self._work(context, unit, outbox, payload)
-        return self._work(context, unit, outbox, payload)
+        elif self.spec.kind is TaskKind.WRAPPER:
+            priority = int(context.record["priority"])
+            store_long_task(context.store, context.run, unit, payload, priority)
+        return self.spec.kind in (TaskKind.WATCH, TaskKind.WRAPPER)
 
     def _work(
         self, context: RunContext, unit: Unit, outbox: Outbox, payload: Any
@@ -237,51 +246,13 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
             raise Ignore
         return answer
 
-    def _answer_again(self, context: RunContext, unit: Unit) -> Any:
+    def _answer_again(self, context: RunContext, unit: Unit, outbox: Outbox) -> Any:
         """Answer a second delivery of what has been done as the first was answered."""
+        outbox.pay_own_part()
         answer = context.store.answer(context.run, unit.id)
         if unit.is_chained and answer is None:
             raise Ignore
         return answer
-
-    def _is_redelivered(self) -> bool:
-        return bool((self.request.delivery_info or {}).get("redelivered"))
-
-    def _is_poison(self, context: RunContext) -> bool:
-        limit = context.deployment.settings.workers.delivery_limit
-        return context.store.leases.count_delivery(str(self.request.id)) >= limit
-
-    @contextmanager
-    def _lease(self, context: RunContext, unit: Unit) -> Iterator[None]:
-        """Hold the unit's lease, or come back later if a twin holds it."""
-        gathers = context.plan.is_gather(unit.node)
-        seconds = GATHER_LEASE_SECONDS if gathers else LEASE_SECONDS
-        owner = f"{identity.host_name()}:{uuid.uuid4()}"
-        if not context.store.leases.acquire(unit.id, owner, seconds):
-            logger.warning("A twin of %s is running; coming back later", unit.id)
-            self._come_back_later(seconds / 3)
-        ended = threading.Event()
-        keeper = threading.Thread(
-            target=_keep_lease,
-            args=(context, unit.id, owner, seconds, ended),
-            daemon=True,
-        )
-        keeper.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            keeper.join()
-            context.store.leases.release(unit.id, owner)
-
-    def _come_back_later(self, seconds: float) -> NoReturn:
-        """Publish the running task's message again, as it is, for some time later."""
-        self.signature_from_request(
-            self.request,
-            countdown=max(1, round(seconds)),
-            retries=self.request.retries,  # it has not been tried: it waits
-        ).apply_async()
-        raise Ignore
 
     def _try_again(
         self,
@@ -339,11 +310,12 @@ class RecipeTask(Task):  # type: ignore[type-arg]  # Celery's own is not generic
         error: Exception,
         event: Mapping[str, Any],
     ) -> None:
-        dead_letter.park(self, error)
         history, text = context.history, one_line(error)
         number = self.request.retries + 1
         history.end_try(context.run, unit.id, number, "parked", text)
         history.end_unit(context.run, unit.id, unit.node, "parked", None, text)
+        # Only now: if the history is away, it is tried again, and nothing is parked.
+        dead_letter.park(self, error)
         still_open = context.store.park_unit(context.run, unit.id, unit.node, event)
         outbox.end_run_if_idle(still_open)
         raise Ignore from error
@@ -367,20 +339,3 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, ZoceleryError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _keep_lease(
-    context: RunContext,
-    name: str,
-    owner: str,
-    seconds: float,
-    ended: threading.Event,
-) -> None:
-    while not ended.wait(seconds / 3):
-        try:
-            held = context.store.leases.extend(name, owner, seconds)
-        except RedisError:
-            continue
-        if not held:
-            logger.error("Lost the lease of %s", name)
-            return

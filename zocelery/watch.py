@@ -9,9 +9,11 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from celery import Celery
+from redis.exceptions import RedisError
 
 from zocelery import identity
 from zocelery.canvas import Place
@@ -24,6 +26,7 @@ from zocelery.messages import Burst, Emission
 from zocelery.outbox import Outbox
 from zocelery.registry import task_function
 from zocelery.store import RunStore
+from zocelery.task import PASSING_ERRORS
 from zocelery.unit import Unit
 from zocelery.watch_row import ROWS, WAKE, WatchRow
 
@@ -77,9 +80,11 @@ class Keeper:
         for unit, kept in list(self._kept.items()):
             kept.thread.join(timeout=2.0)
             if not kept.thread.is_alive():
-                store.leases.release(f"watch:{unit}", self._owner)
+                with suppress(RedisError):  # the lease lapses by itself
+                    store.leases.release(f"watch:{unit}", self._owner)
         if self._kept:
-            store.client.lpush(WAKE, "")
+            with suppress(RedisError):
+                store.client.lpush(WAKE, "")
 
     def _adopt(self, store: RunStore, lease: float) -> None:
         """Renew the leases of what is kept; take every row that nobody keeps."""
@@ -115,8 +120,10 @@ class Keeper:
                 self._deployment.store.client.hdel(ROWS, row.unit)
             except Exception:
                 logger.exception("The watch broke off; it is adopted again")
-                time.sleep(1.0)
-                self._deployment.store.leases.release(f"watch:{row.unit}", self._owner)
+                ended.wait(1.0)
+                with suppress(RedisError):  # the lease lapses by itself
+                    leases = self._deployment.store.leases
+                    leases.release(f"watch:{row.unit}", self._owner)
 
 
 class Watch:
@@ -147,6 +154,9 @@ class Watch:
         self._outbox.open_fans()
         try:
             ended = self._follow()
+        except PASSING_ERRORS:  # a server is away: that is no failure of the watch
+            self._save(replace(self._row, tries=self._row.tries - 1))
+            raise
         except (PermanentError, UserError) as error:
             self._give_up(error, number)
         except Exception as error:

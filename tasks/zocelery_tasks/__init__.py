@@ -2,3 +2,4 @@
 
 from zocelery_tasks import basics as basics
 from zocelery_tasks import doorways as doorways
+from zocelery_tasks.wrappers import command as command

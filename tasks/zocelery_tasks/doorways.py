@@ -82,7 +82,6 @@ def _warm_up_spot_finding() -> None:
 )
 def per_image_analysis(step: Step) -> dict[str, Any]:
     """Find the spots of one image and say how many there are and how far they reach."""
-    from zocelery_tasks.images.open import open_image
     from zocelery_tasks.per_image_analysis import analyse_image, pixel_buffers
 
     told = step.payload if isinstance(step.payload, Mapping) else {}
@@ -92,7 +91,9 @@ def per_image_analysis(step: Step) -> dict[str, Any]:
     own = told.get("parameters")
     given = {**step.parameters, **(own if isinstance(own, Mapping) else {})}
     parameters = PerImageAnalysisParameters.parse(given)
-    image = open_image(Path(file), parameters.image_number or 1, pixel_buffers())
+    image = parameters.backend.open_image(
+        Path(file), parameters.image_number or 1, pixel_buffers()
+    )
     analysis = analyse_image(image, parameters)
     passed_on = {key: told[key] for key in told if key.startswith("file")}
     if "reflections" in step.channels:

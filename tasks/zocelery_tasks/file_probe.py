@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 SETTLE_S = 0.015
@@ -89,7 +90,7 @@ class FileLooker:
     def _is_complete(
         self, path: str, known: tuple[int, float] | None, allow_empty: bool
     ) -> bool:
-        status = os.stat(path)  # noqa: PTH116  # a Path costs more than the call
+        status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(errno.ENOENT, "not a file")
         if time.time() - status.st_mtime > OLD_S:
@@ -110,7 +111,7 @@ def _look_inside(path: str) -> tuple[int, int | None]:
     The file is opened because that makes a network file system ask its server for the
     size, which `stat` may remember for seconds.
     """
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # as above
+    with Path(path).open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         if not path.endswith(".cbf"):
             return size, None
@@ -123,7 +124,7 @@ def _look_inside(path: str) -> tuple[int, int | None]:
 def _refresh(path: str) -> None:
     """Make a network file system ask its server again for names not there before."""
     with suppress(OSError):
-        os.close(os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY))  # noqa: PTH120  # as above
+        os.close(os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY))
 
 
 class Probe:

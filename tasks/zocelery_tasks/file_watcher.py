@@ -68,6 +68,7 @@ class _Progress:
 
     @classmethod
     def load(cls, state: Mapping[str, Any], total: int | None) -> "_Progress":
+        """Read what `dump` made; an empty state begins a watch for `total` images."""
         if not state:
             return cls(total=total)
         return cls(
@@ -80,6 +81,7 @@ class _Progress:
         )
 
     def dump(self) -> dict[str, Any]:
+        """Return the state as a JSON object, under the names of Zocalo's watcher."""
         return {
             "next": self.next,
             "skipped": list(self.skipped),
@@ -91,13 +93,16 @@ class _Progress:
 
     @property
     def seen(self) -> int:
+        """Images that have come."""
         return self.next - 1 - len(self.skipped)
 
     @property
     def is_complete(self) -> bool:
+        """Whether all images have come; never while their number is not known."""
         return self.total is not None and self.seen >= self.total
 
     def idle(self, now: float) -> float:
+        """Return the seconds since the last image, or since the start."""
         return max(now - (self.last_seen or self.start), 0.0)
 
 
@@ -124,6 +129,7 @@ class _Watch:
         self._longest_look = 0.0
 
     def run(self) -> Iterator[Burst]:
+        """Look until all images have come or the patience is at an end."""
         progress = self._progress
         while not progress.ended:
             if progress.is_complete:

@@ -1,14 +1,12 @@
 """What a file watcher is told: which images, and how long to wait for them."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from zocelery.errors import ParameterError
-from zocelery_tasks.lenient_values import first_error, from_text, without_empty
+from zocelery_tasks.lenient_values import LenientParameters, from_text
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
 
@@ -17,17 +15,13 @@ _HASHES = re.compile(r"#+")
 _RANGE = re.compile(r"(?P<file>.+?)(?::(?P<first>\d+):(?P<last>\d+))?", re.DOTALL)
 
 
-class FileWatcherParameters(BaseModel):
-    """A node's parameters for the file watcher, under Zocalo's names.
+class FileWatcherParameters(LenientParameters):
+    """A node's parameters for the file watcher.
 
     Exactly one of `pattern`, `list`, `hdf5` and `images` says what to watch for.
-    Numbers may be text; null, "None" and placeholders that nothing filled in are as
-    good as absent; unknown keys are left to others.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False
-    )
+    whose: ClassVar[str] = "file watcher"
 
     pattern: str | None = None
     """Path with one number, as `x_%05d.cbf` or `x_#####.cbf`."""
@@ -59,11 +53,6 @@ class FileWatcherParameters(BaseModel):
     """The images of `images` are still to be written: they need not be there yet."""
     look_timeout: float = Field(default=30, gt=0, alias="look-timeout")
     """Seconds that one look at the files may take before it is tried again."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_null_as_absent(cls, value: Any) -> Any:
-        return without_empty(value)
 
     @field_validator("files", mode="before")
     @classmethod
@@ -102,18 +91,6 @@ class FileWatcherParameters(BaseModel):
         if self.images is not None:
             ImageSource.parse(self.images)
         return self
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Self:
-        """Return the parameters of a node.
-
-        Raises:
-            ParameterError: if one cannot be used; the message names key and value.
-        """
-        try:
-            return cls.model_validate(dict(value))
-        except ValueError as error:
-            raise ParameterError(f"file watcher: {first_error(error)}") from error
 
 
 class ImageSource(BaseModel):

@@ -1,30 +1,28 @@
 """What is known of a grid scan before its images are."""
 
 import re
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from zocelery.errors import ParameterError
 from zocelery_tasks.kernels.grid import GridGeometry, Orientation
-from zocelery_tasks.lenient_values import first_error, without_empty
+from zocelery_tasks.lenient_values import LenientParameters
 
 _SHORT_FORM = re.compile(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*")
 
 
-class GridInfo(BaseModel):
+class GridInfo(LenientParameters):
     """Size, place and order of a grid scan, under ISPyB's names.
 
-    Numbers may be text, and null is as good as absent. Only the steps are necessary:
-    a grid is horizontal and not snaked, starts at pixel 0 and has boxes of one pixel,
-    unless it is said otherwise. ISPyB's old columns `pixelsPerMicronX` and
-    `pixelsPerMicronY`, which hold microns per pixel in spite of their names, are not
-    read.
+    Only the steps are necessary: a grid is horizontal and not snaked, starts at pixel 0
+    and has boxes of one pixel, unless it is said otherwise. ISPyB's old columns
+    `pixelsPerMicronX` and `pixelsPerMicronY`, which hold microns per pixel in spite of
+    their names, are not read.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False
-    )
+    whose: ClassVar[str] = "gridinfo"
 
     steps_x: int = Field(gt=0)
     """Number of boxes along x."""
@@ -45,11 +43,6 @@ class GridInfo(BaseModel):
     snaked: bool = False
     """Every second row (vertical: column) was scanned backwards."""
     orientation: Orientation = Orientation.HORIZONTAL
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_null_as_absent(cls, value: Any) -> Any:
-        return without_empty(value)
 
     @field_validator("orientation", mode="before")
     @classmethod
@@ -89,10 +82,9 @@ class GridInfo(BaseModel):
                     f"grid {value!r}: expected STEPSxSTEPS, such as 19x1"
                 )
             value = dict(zip(("steps_x", "steps_y"), found.groups(), strict=True))
-        try:
-            return cls.model_validate(value)
-        except ValueError as error:
-            raise ParameterError(f"gridinfo: {first_error(error)}") from error
+        if not isinstance(value, Mapping):
+            raise ParameterError(f"gridinfo: an object is expected, not {value!r}")
+        return super().parse(value)
 
     @property
     def image_count(self) -> int:

@@ -3,12 +3,47 @@
 import ast
 import json
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from zocelery.errors import ParameterError
 
 _NOTHING = re.compile(r"\s*(None|null|\{[^{}:]*\})?\s*")
 """What an empty value, and a placeholder that nothing filled in, look like as text."""
+
+
+class LenientParameters(BaseModel):
+    """A node's parameters, under Zocalo's names.
+
+    Numbers may be text; null, "None" and placeholders that nothing filled in are as
+    good as absent; unknown keys are left to others.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False
+    )
+
+    whose: ClassVar[str]
+    """What errors begin with."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_null_as_absent(cls, value: Any) -> Any:
+        return without_empty(value)
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Self:
+        """Return the parameters of a node.
+
+        Raises:
+            ParameterError: if one cannot be used; the message names key and value.
+        """
+        try:
+            return cls.model_validate(dict(value))
+        except ValueError as error:
+            raise ParameterError(f"{cls.whose}: {first_error(error)}") from error
 
 
 def without_empty(value: Any) -> Any:

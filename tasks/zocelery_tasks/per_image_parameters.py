@@ -1,21 +1,13 @@
 """How an image is analysed, as recipes say it."""
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from zocelery.errors import ParameterError
+from zocelery_tasks.image_backends import Backend
 from zocelery_tasks.images.dials_rule import DialsRule
-from zocelery_tasks.lenient_values import first_error, without_empty
+from zocelery_tasks.lenient_values import LenientParameters
 
 Algorithm = Literal["dispersion", "dispersion_extended"]
 """DIALS's names of what tells spots from background."""
@@ -23,13 +15,10 @@ Algorithm = Literal["dispersion", "dispersion_extended"]
 _RANGE = re.compile(r"\s*(\d+)\s*(?:[,:]\s*(\d+)\s*)?")
 
 
-class PerImageAnalysisParameters(BaseModel):
-    """Parameters of `per_image_analysis`, under the names that Zocalo's recipes use.
+class PerImageAnalysisParameters(LenientParameters):
+    """A node's parameters for `per_image_analysis`."""
 
-    Numbers may be text, null is as good as absent, and other keys are ignored.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    whose: ClassVar[str] = "per image analysis"
 
     d_min: float | None = Field(default=None, ge=0)
     """Spots with d below count for nothing, in Å."""
@@ -49,28 +38,13 @@ class PerImageAnalysisParameters(BaseModel):
     ice_rings_width: float = Field(default=0.004, ge=0)
     """Full width of an ice ring in 1/d², Å⁻²."""
     dials_rule: DialsRule = DialsRule.V3_12
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Self:
-        """Return the parameters of a node.
-
-        Raises:
-            ParameterError: if one cannot be used; the message names key and value.
-        """
-        try:
-            return cls.model_validate(dict(value))
-        except ValueError as error:
-            raise ParameterError(f"per image analysis: {first_error(error)}") from error
+    backend: Backend = Backend.NATIVE
+    """Who opens the image: `dials` opens every detector that DIALS knows."""
 
     @property
     def image_number(self) -> int | None:
         """The image that `scan_range` names."""
         return None if self.scan_range is None else self.scan_range[0]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_null_as_absent(cls, value: Any) -> Any:
-        return without_empty(value)
 
     @field_validator("scan_range", mode="before")
     @classmethod

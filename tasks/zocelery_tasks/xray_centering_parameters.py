@@ -1,34 +1,32 @@
 """What X-ray centring is told by a recipe."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from zocelery.errors import ParameterError
 from zocelery_tasks.grid_info import GridInfo
 from zocelery_tasks.kernels.multipin import Pin, well_limits
-from zocelery_tasks.lenient_values import first_error, from_text, without_empty
+from zocelery_tasks.lenient_values import (
+    LenientParameters,
+    from_text,
+    without_empty,
+)
 
 MESH_3D = "Mesh3D"
 """`experiment_type` of grid scans that belong to a pair."""
 
 
-class XrayCenteringParameters(BaseModel):
-    """A node's parameters for X-ray centring, under Zocalo's names.
+class XrayCenteringParameters(LenientParameters):
+    """A node's parameters for X-ray centring; lists may be text, too."""
 
-    Numbers and lists may be text; null, "None" and placeholders that nothing filled in
-    are as good as absent; unknown keys are left to others.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    whose: ClassVar[str] = "X-ray centring"
 
     dcid: int | None = None
     """Data collection that the grid belongs to."""
     experiment_type: str | None = None
     """"Mesh3D" for one of two perpendicular grid scans."""
-    dcg_dcids: list[int] = []
+    dcg_dcids: list[int] = Field(default_factory=list)
     """The other data collections of a pair: centred together in three dimensions."""
     output: Path | None = None
     """JSON file for the result."""
@@ -43,7 +41,7 @@ class XrayCenteringParameters(BaseModel):
     sample_id: int | None = None
     loop_type: str | None = None
     """`multipin_NxW+O` for a pin with wells."""
-    msp_sample_ids: dict[int, int] = {}
+    msp_sample_ids: dict[int, int] = Field(default_factory=dict)
     """Samples of a pin with wells by the number of the well, from 1."""
     threshold: float = Field(default=0.25, ge=0)
     """3-D: part of the strongest voxel that a voxel must reach."""
@@ -53,11 +51,6 @@ class XrayCenteringParameters(BaseModel):
     """`threshold` for pins with wells."""
     threshold_absolute_msp: float = Field(default=3, ge=0)
     """`threshold_absolute` for pins with wells."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_null_as_absent(cls, value: Any) -> Any:
-        return without_empty(value)
 
     @field_validator("dcg_dcids", "msp_sample_ids", mode="before")
     @classmethod
@@ -75,18 +68,6 @@ class XrayCenteringParameters(BaseModel):
         if value is not None and (value != Path(value).name or value == ".."):
             raise ValueError("a link's name is expected, not a path")
         return value
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Self:
-        """Return the parameters of a node.
-
-        Raises:
-            ParameterError: if one cannot be used; the message names key and value.
-        """
-        try:
-            return cls.model_validate(dict(value))
-        except ValueError as error:
-            raise ParameterError(f"X-ray centring: {first_error(error)}") from error
 
     def pin(self, grid: GridInfo) -> Pin:
         """Return the samples along the x axis of `grid`."""

@@ -9,7 +9,8 @@ from zocelery.canvas import RUN_ITSELF
 from zocelery.celery import app
 from zocelery.context import get_context
 from zocelery.deployment import current_deployment
-from zocelery.submission import publish, submit
+from zocelery.publication import publish
+from zocelery.submission import submit
 
 pytestmark = pytest.mark.usefixtures("workers")
 WAIT = 60

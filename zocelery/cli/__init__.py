@@ -13,8 +13,12 @@ from pathlib import Path
 import click
 
 from zocelery.cli.demo import demo
+from zocelery.cli.dlq import dlq
+from zocelery.cli.logs import logs
 from zocelery.cli.operate import check, probe, queues, topology
+from zocelery.cli.pickup import pickup
 from zocelery.cli.recipe import recipe
+from zocelery.cli.rerun import rerun
 from zocelery.cli.run import run, submit
 from zocelery.cli.runs import cancel, results, runs, show, status
 from zocelery.errors import ZoceleryError
@@ -82,7 +86,11 @@ for _command in (
     show,
     results,
     cancel,
+    rerun,
+    pickup,
+    logs,
     recipe,
+    dlq,
     queues,
     topology,
     check,

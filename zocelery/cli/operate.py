@@ -1,6 +1,7 @@
 """Commands for those who run a deployment: topology, queues, checks, probes."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ from rich.table import Table
 
 from zocelery.deployment import current_deployment, without_password
 from zocelery.errors import ZoceleryError
-from zocelery.pulse import check_alive, check_ready
+from zocelery.pulse import (
+    ALIVE_VARIABLE,
+    READY_VARIABLE,
+    check_alive,
+    check_ready,
+)
 from zocelery.queues import QUEUE_NAMES, dead_letter_queue
 from zocelery.settings import current_settings
 
@@ -61,34 +67,51 @@ def queues(as_json: bool) -> None:
 
 
 @click.command()
-def check() -> None:
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+def check(as_json: bool) -> None:
     """Look whether configuration, servers and tasks are as they should be.
 
     Compiles the kernels as well, so that the first image need not wait for it.
+    """
+    for subject, found in _look_at_everything():
+        if as_json:
+            click.echo(json.dumps({"check": subject, "ok": True, "found": found}))
+        else:
+            text = ", ".join(found) if isinstance(found, list) else found
+            click.echo(f"{subject:<13} {text}")
+    if not as_json:
+        click.echo("all is well")
+
+
+def _look_at_everything() -> Iterator[tuple[str, str | list[str]]]:
+    """Yield what is in order and what it is, in the order of looking.
+
+    Raises:
+        ZoceleryError: what comes next is not in order.
     """
     from zocelery.celery import app
     from zocelery.registry import load_catalogue
     from zocelery.submission import check_servers
 
     settings = current_settings()
-    click.echo(f"environment   {settings.environment}")
+    yield "environment", settings.environment
     tasks = list(load_catalogue(settings.queues))
-    click.echo(f"tasks         {', '.join(task.name for task in tasks)}")
+    yield "tasks", [task.name for task in tasks]
     for task in tasks:
         if task.warm_up is not None:
             task.warm_up()
-    click.echo("kernels       compiled")
+    yield "kernels", "compiled"
     check_servers(app, current_deployment())
-    click.echo(f"broker        {without_password(settings.broker.url)}")
-    click.echo(f"redis         {without_password(settings.redis.url)}")
-    click.echo(f"history       {without_password(settings.history.url)}")
+    yield "broker", without_password(settings.broker.url)
+    yield "redis", without_password(settings.redis.url)
+    yield "history", without_password(settings.history.url)
     with app.connection_for_write() as connection:
         missing = [n for n in QUEUE_NAMES if _depth(connection, n)[0] is None]
     if missing:
         raise ZoceleryError(
             f"queues not declared: {', '.join(missing)}; 'zocelery topology apply' does"
         )
-    click.echo("all is well")
+    yield "queues", list(QUEUE_NAMES)
 
 
 @click.group()
@@ -99,35 +122,35 @@ def probe() -> None:
     """
 
 
+def _file_option(variable: str) -> Callable[[Any], Any]:
+    """Return the option that names a worker's file."""
+    return click.option(
+        "--file",
+        "path",
+        envvar=variable,
+        required=True,
+        type=click.Path(path_type=Path),
+        help="The worker's file.",
+    )
+
+
 @probe.command()
-@click.option(
-    "--file",
-    "path",
-    envvar="ZOCELERY_READY_FILE",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The worker's file.",
-)
-def ready(path: Path) -> None:
+@_file_option(READY_VARIABLE)
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+def ready(path: Path, as_json: bool) -> None:
     """Exit 0 if the worker takes messages, else 2."""
     check_ready(path)
-    click.echo("ready")
+    click.echo(json.dumps({"file": str(path), "ready": True}) if as_json else "ready")
 
 
 @probe.command()
-@click.option(
-    "--file",
-    "path",
-    envvar="ZOCELERY_ALIVE_FILE",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The worker's file.",
-)
+@_file_option(ALIVE_VARIABLE)
 @click.option("--most", default=30.0, show_default=True, help="Seconds since a pulse.")
-def live(path: Path, most: float) -> None:
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+def live(path: Path, most: float, as_json: bool) -> None:
     """Exit 0 if the worker's main loop goes round, else 2."""
     check_alive(path, most)
-    click.echo("alive")
+    click.echo(json.dumps({"file": str(path), "alive": True}) if as_json else "alive")
 
 
 def _depth(connection: Any, name: str) -> tuple[int | None, int | None]:

@@ -12,7 +12,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from zocelery import display
+from zocelery import display, identity
+from zocelery.deployment import current_deployment
 from zocelery.errors import InputFileError
 from zocelery.parameters import parse_assignments, unused_parameters
 from zocelery.recipe import Recipe
@@ -31,6 +32,8 @@ class Request:
 
     recipe: Recipe
     parameters: Mapping[str, Any]
+    template: Recipe
+    """The recipe before the parameters filled it in."""
 
 
 def recipe_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,6 +123,9 @@ def submit(
 ) -> None:
     """Submit RECIPE to the deployment of the configuration; print the run's id.
 
+    If a server is away, and stays away for broker.connect_timeout, the request is
+    stored in the drop folder, if one is configured, and exit is 0.
+
     \b
     zocelery submit grid-scan -p images=/data/x_master.h5 -p grid=20x15 --follow
     zocelery results RUN
@@ -128,7 +134,10 @@ def submit(
     if dry_run:
         show_recipe(request.recipe)
         return
-    started = launch(request, run_id, "reprocessing" if reprocessing else "live")
+    urgency = "reprocessing" if reprocessing else "live"
+    started = launch_or_store(request, run_id, urgency, as_json)
+    if started is None:
+        return
     if follows:
         sys.exit(follow(started, as_json))
     if as_json:
@@ -160,7 +169,7 @@ def make_request(
     if job is not None:
         parameters["ispyb_process"] = job
     catalogue = load_catalogue(settings.queues)
-    return Request(prepare(found, parameters, catalogue), parameters)
+    return Request(prepare(found, parameters, catalogue), parameters, found)
 
 
 def say_note(text: str) -> None:
@@ -182,7 +191,43 @@ def launch(request: Request, run_id: str | None, urgency: Any) -> Run:
     """Start the run on the deployment that the settings name now."""
     from zocelery.submission import launch as start
 
-    return start(request.recipe, request.parameters, run_id=run_id, urgency=urgency)
+    return start(
+        request.recipe,
+        request.parameters,
+        run_id=run_id,
+        urgency=urgency,
+        template=request.template,
+    )
+
+
+def launch_or_store(
+    request: Request, run_id: str | None, urgency: Any, as_json: bool
+) -> Run | None:
+    """Start the run, or store the request where a drop folder is configured.
+
+    Returns:
+        None if a server is away and the request has been stored.
+    """
+    from zocelery.drop_folder import AWAY_ERRORS, configured_folder, store_request
+
+    # fixed now: what is stored is the same run as what may have been half published
+    run = run_id or str(request.parameters.get("guid") or identity.new_run_id())
+    try:
+        return launch(request, run, urgency)
+    except AWAY_ERRORS as error:
+        folder = configured_folder(current_deployment())
+        if folder is None:
+            raise
+        file = store_request(folder, request.template, request.parameters, run, urgency)
+        click.echo(
+            f"Note: {error}; stored {file}, 'zocelery pickup' sends it later", err=True
+        )
+        if as_json:
+            told = {"event": "stored", "run": run, "file": str(file)}
+            click.echo(json.dumps(told))
+        else:
+            click.echo(run)
+        return None
 
 
 def follow(run: Run, as_json: bool) -> int:

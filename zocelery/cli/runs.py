@@ -14,6 +14,8 @@ from zocelery.recipe import Recipe
 from zocelery.recipe_format import dump_recipe
 from zocelery.run import Run, as_result, find_run, is_result
 
+LISTED = ("run", "recipe", "state", "submitted", "ended", "error", "rerun_of")
+
 
 def json_option(command: Any) -> Any:
     """Add the option --json."""
@@ -28,16 +30,16 @@ def runs(limit: int, as_json: bool) -> None:
     rows = current_deployment().history.recent_runs(limit)
     if as_json:
         for row in rows:
-            names = ("run", "recipe", "state", "submitted", "ended", "error")
-            click.echo(json.dumps({name: row[name] for name in names}))
+            click.echo(json.dumps({name: row[name] for name in LISTED}))
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("run", "recipe", "state", "submitted", "took"):
+    for name in ("run", "recipe", "state", "submitted", "took", "re-run of"):
         table.add_column(name, no_wrap=name == "run")
     for row in rows:
         took = f"{row['ended'] - row['submitted']:.1f} s" if row["ended"] else ""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["submitted"]))
-        table.add_row(row["run"], row["recipe"], row["state"], when, took)
+        first = (row["rerun_of"] or "")[:8]
+        table.add_row(row["run"], row["recipe"], row["state"], when, took, first)
     Console().print(table)
 
 
@@ -93,11 +95,13 @@ def results(run: str, follow: bool, node: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run")
-def cancel(run: str) -> None:
+@json_option
+def cancel(run: str, as_json: bool) -> None:
     """Cancel RUN: what has not begun ends without doing its work."""
     found = _find(run)
     found.cancel()
-    click.echo(f"{found.id} {found.state}")
+    row = {"run": found.id, "state": found.state}
+    click.echo(json.dumps(row) if as_json else f"{found.id} {found.state}")
 
 
 def _find(run: str) -> Run:

@@ -69,39 +69,41 @@ def _shared_options(model: Request) -> Decorator:
     """Return a decorator that adds what both commands have."""
     formats = click.Choice([str(each) for each in ImageFormat])
 
-    def value(name: str, kind: Any, metavar: str, text: str) -> Decorator:
+    def _option(name: str, kind: Any, metavar: str, text: str) -> Decorator:
         return _value(model, name, kind, metavar, text)
 
     decorators = (
         click.argument("out", type=click.Path(path_type=Path)),
-        value("--stem", str, "NAME", "Start of all file names."),
-        value("--detector", str, "NAME", f"One of {', '.join(DETECTORS)}."),
-        value("--format", formats, "nxmx|cbf|both", "Files to write."),
-        value("--images-per-file", int, "N", "Images in each HDF5 data file."),
-        value("--frame-rate", float, "HZ", "Write at a live pace, images per second."),
-        value("--distinct", int, "N", "Background patterns to share; 0: no sharing."),
-        value("--width", float, "DEGREES", "Rotation during an image."),
-        value("--start", float, "DEGREES", "Omega of the first image."),
-        value("--distance", float, "MM", "Crystal to detector; fits the detector."),
-        value("--wavelength", float, "Å", "Of the beam."),
-        value("--d-min", float, "Å", "Finest resolution of the crystal."),
-        value("--mosaicity", float, "DEGREES", "Width of the rocking curve."),
-        value("--brightness", float, "COUNTS", "Of a strong reflection."),
-        value("--background", float, "COUNTS", "Per pixel at the solvent ring."),
-        value("--decay", float, "RATE", "Radiation damage per image."),
-        value("--exposure-time", float, "S", "As told by the headers."),
-        value("--seed", int, "N", "Another crystal, other noise."),
+        _option("--stem", str, "NAME", "Start of all file names."),
+        _option("--detector", str, "NAME", f"One of {', '.join(DETECTORS)}."),
+        _option("--format", formats, "nxmx|cbf|both", "Files to write."),
+        _option("--images-per-file", int, "N", "Images in each HDF5 data file."),
+        _option(
+            "--frame-rate", float, "HZ", "Write at a live pace, images per second."
+        ),
+        _option("--distinct", int, "N", "Background patterns to share; 0: no sharing."),
+        _option("--width", float, "DEGREES", "Rotation during an image."),
+        _option("--start", float, "DEGREES", "Omega of the first image."),
+        _option("--distance", float, "MM", "Crystal to detector; fits the detector."),
+        _option("--wavelength", float, "Å", "Of the beam."),
+        _option("--d-min", float, "Å", "Finest resolution of the crystal."),
+        _option("--mosaicity", float, "DEGREES", "Width of the rocking curve."),
+        _option("--brightness", float, "COUNTS", "Of a strong reflection."),
+        _option("--background", float, "COUNTS", "Per pixel at the solvent ring."),
+        _option("--decay", float, "RATE", "Radiation damage per image."),
+        _option("--exposure-time", float, "S", "As told by the headers."),
+        _option("--seed", int, "N", "Another crystal, other noise."),
         _flag("--truth", "Also write what an analysis should find."),
         _flag("--overwrite", "Replace files of an earlier simulation."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object."),
     )
 
-    def decorate(command: Command) -> Command:
+    def _decorate(command: Command) -> Command:
         for decorator in reversed(decorators):
             command = decorator(command)
         return command
 
-    return decorate
+    return _decorate
 
 
 @click.group()
@@ -187,7 +189,7 @@ def _progress_bar() -> Iterator[Report]:
     ) as bar:
         task = bar.add_task("predicting", total=None)
 
-        def report(doing: str, done: int, total: int) -> None:
+        def _report(doing: str, done: int, total: int) -> None:
             bar.update(task, description=doing, completed=done, total=total)
 
-        yield report
+        yield _report

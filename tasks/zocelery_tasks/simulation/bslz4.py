@@ -7,7 +7,7 @@ written later, whole, with `write_direct_chunk`.
 import os
 from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Self
 
 import h5py
@@ -46,7 +46,9 @@ def _replace_loaded_filter() -> None:
 class ChunkCompressor:
     """Makes chunks of one shape and type; to be used as a context manager."""
 
-    def __init__(self, shape: tuple[int, int], dtype: npt.DTypeLike = np.uint16):
+    def __init__(
+        self, shape: tuple[int, int], dtype: npt.DTypeLike = np.uint16
+    ) -> None:
         """Prepare for frames of `shape` (slow, fast)."""
         self._file = h5py.File(
             "chunk-compressor", "w", driver="core", backing_store=False
@@ -65,11 +67,6 @@ class ChunkCompressor:
         """Return the compressor."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Free the memory."""
         self._file.close()

@@ -28,7 +28,8 @@ class Detector:
     header_name: str
     """As in the line `# Detector:` of a miniCBF."""
     family: Family
-    shape: tuple[int, int]
+    modules: tuple[int, int]
+    """How many there are along each side."""
     module: tuple[int, int]
     gap: tuple[int, int]
     pixel_mm: float
@@ -36,6 +37,15 @@ class Detector:
     """Where the lysozyme crystal's spots fill the detector."""
     sensor_mm: float = 0.45
     """Thickness of the silicon."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Modules with the gaps between them."""
+        slow, fast = (
+            n * (size + gap) - gap
+            for n, size, gap in zip(self.modules, self.module, self.gap, strict=True)
+        )
+        return slow, fast
 
     @property
     def pixels(self) -> int:
@@ -49,7 +59,7 @@ def _eiger2(size: str, modules: tuple[int, int], distance: float, n: int) -> Det
         description=f"Eiger2 X {size}",
         header_name=f"EIGER2 {size}, S/N E-01-{n:04d}",
         family=Family.EIGER,
-        shape=_tiled(modules, module=(512, 1028), gap=(38, 12)),
+        modules=modules,
         module=(512, 1028),
         gap=(38, 12),
         pixel_mm=0.075,
@@ -63,7 +73,7 @@ def _pilatus3(size: str, modules: tuple[int, int], distance: float) -> Detector:
         description=f"Pilatus3 X {size}",
         header_name=f"PILATUS3 {size}, S/N 10-0001",
         family=Family.PILATUS,
-        shape=_tiled(modules, module=(195, 487), gap=(17, 7)),
+        modules=modules,
         module=(195, 487),
         gap=(17, 7),
         pixel_mm=0.172,
@@ -71,20 +81,12 @@ def _pilatus3(size: str, modules: tuple[int, int], distance: float) -> Detector:
     )
 
 
-def _tiled(
-    modules: tuple[int, int], module: tuple[int, int], gap: tuple[int, int]
-) -> tuple[int, int]:
-    """Return the shape of `modules` (slow, fast) modules with gaps between them."""
-    slow, fast = (n * (m + g) - g for n, m, g in zip(modules, module, gap, strict=True))
-    return slow, fast
-
-
 _SMALL_MODULE = Detector(
     name="test_128k",
     description="Simulated module 128k",
     header_name="GENERIC 128k, S/N 00-0001",
     family=Family.GENERIC,
-    shape=(256, 512),
+    modules=(1, 1),
     module=(256, 512),
     gap=(0, 0),
     pixel_mm=0.150,

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -64,7 +65,9 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         """Keep the images on the disk of `folder`."""
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see __exit__
+        with ExitStack() as stack:
+            self._file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            self._stack = stack.pop_all()
         self._places: list[tuple[tuple[int, int], ...]] = []
         self._repeats: dict[int, tuple[tuple[int, int], ...]] = {}
 
@@ -98,4 +101,4 @@ class Spool:
 
     def __exit__(self, *error: Any) -> None:
         """Free the disk."""
-        self._file.close()
+        self._stack.close()

@@ -172,8 +172,8 @@ def _play(
 ) -> Pace:
     """Write the images of the spool at a pace."""
 
-    def write(index: int) -> None:
+    def _write(index: int) -> None:
         _write_image(files, index, spool.read(index))
         progress("writing", index + 1, total)
 
-    return write_at_pace(total, frame_rate, write)
+    return write_at_pace(total, frame_rate, _write)

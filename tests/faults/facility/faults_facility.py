@@ -1,0 +1,72 @@
+"""Tasks of a facility that tries to break zocelery; each keeps a journal in a file."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from zocelery.catalogue import TaskKind
+from zocelery.messages import Step
+from zocelery.task import recipe_task
+
+
+def write_journal(step: Step, word: str) -> None:
+    """Append one line, whole or not at all, to the journal that the node names."""
+    line = f"{word} {step.node} {step.item or '-'} {os.getpid()} {time.monotonic()}\n"
+    name = step.parameters.get("journal")
+    if name:
+        with Path(str(name)).open("a", buffering=1) as journal:
+            journal.write(line)
+
+
+def wait_for_gate(step: Step) -> None:
+    """Wait until the file that the node names as its gate is there."""
+    gate = step.parameters.get("gate")
+    while gate and not Path(str(gate)).exists():
+        time.sleep(0.02)
+
+
+@recipe_task("faults.long", queue="wrappers", kind=TaskKind.WRAPPER)
+def long(step: Step, desk: Any) -> Any:
+    """Take as long as a program would, then answer the payload."""
+    del desk
+    write_journal(step, "start")
+    wait_for_gate(step)
+    time.sleep(float(step.parameters.get("seconds", 0)))
+    write_journal(step, "end")
+    return {"done": True, **dict(step.payload or {})}
+
+
+@recipe_task("faults.gather", kind=TaskKind.GATHER)
+def gather(step: Step) -> dict[str, Any]:
+    """Answer the sum of all members once the gate is open."""
+    write_journal(step, "start")
+    wait_for_gate(step)
+    write_journal(step, "end")
+    values = [member.value for member in step.members if member.ok]
+    return {"sum": sum(values), "count": len(values), "missing": len(step.missing)}
+
+
+@recipe_task("faults.member", queue="images")
+def member(step: Step) -> Any:
+    """Answer the payload, a number, after a short time."""
+    write_journal(step, "start")
+    wait_for_gate(step)
+    time.sleep(float(step.parameters.get("seconds", 0)))
+    write_journal(step, "end")
+    return step.payload
+
+
+@recipe_task("faults.poison", queue="images")
+def poison(step: Step) -> None:
+    """Kill the process that works on it, as a fault in a library would."""
+    write_journal(step, "start")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@recipe_task("faults.poison_step", queue="control")
+def poison_step(step: Step) -> None:
+    """The same for the workers of `control`, which are threads."""
+    write_journal(step, "start")
+    os.kill(os.getpid(), signal.SIGKILL)
