@@ -156,3 +156,12 @@ def test_masks_are_shared_and_cannot_be_changed():
         mask[0, 0] = False
     with pytest.raises(ValueError, match="read-only"):
         all_usable((2, 2))[0, 0] = False
+
+
+@pytest.mark.parametrize(
+    "slow_axis",
+    [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.05, 0.0), (math.nan, 1.0, 0.0)],
+)
+def test_axes_that_span_no_plane_are_refused(slow_axis):
+    with pytest.raises(ImageError, match="is no plane"):
+        panel(slow_axis=slow_axis)

@@ -1,6 +1,8 @@
 """What a worker keeps from image to image: bounded, shared, and never stale."""
 
+import gc
 import os
+import weakref
 
 import h5py
 import numpy as np
@@ -11,7 +13,9 @@ from zocelery.errors import ImageError
 from zocelery_tasks.images import hdf5_file
 from zocelery_tasks.images.hdf5_file import current_look, one_look, open_hdf5
 from zocelery_tasks.images.image import PixelBuffers
+from zocelery_tasks.images.masks import split_mask
 from zocelery_tasks.images.open import open_image
+from zocelery_tasks.images.panel import Panel
 
 PIXELS = np.arange(60, dtype=np.uint16).reshape(5, 3, 4)
 
@@ -74,6 +78,36 @@ def test_a_mask_of_modules_is_the_same_for_all_images(tmp_path):
     assert mask[0].tolist() == [True, True, False, True]
     assert not mask.flags.writeable
     assert open_image(file, 2).detector.mask is mask
+
+
+def test_masks_of_old_collections_are_let_go(tmp_path):
+    masks = []
+    for number in range(12):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        master = write_eiger(folder, PIXELS)
+        with h5py.File(master, "r+") as root:
+            pixel_mask = root["entry/instrument/detector/detectorSpecific/pixel_mask"]
+            pixel_mask[...] = [[number >> k & 1 for k in range(4)]] * 3
+        masks.append(weakref.ref(open_image(master).detector.mask))
+    gc.collect()
+    alive = [number for number, mask in enumerate(masks) if mask() is not None]
+    assert alive == list(range(4, 12))
+
+
+def test_parts_of_masks_are_let_go_too():
+    panels = (
+        Panel((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1), (0, 0), (1, 2)),
+        Panel((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1), (1, 2), (2, 2)),
+    )
+    parts = []
+    for _ in range(10):
+        mask = np.ones((3, 4), np.bool_)
+        mask.flags.writeable = False
+        parts.append(weakref.ref(split_mask(mask, panels)[1]))
+    del mask
+    gc.collect()
+    assert sum(part() is not None for part in parts) == 4
 
 
 def test_the_file_system_is_asked_once_for_each_file_and_image(tmp_path, looks):

@@ -93,6 +93,7 @@ def test_an_eiger_without_a_cutoff_has_practically_none(geometry):
         ({"Beam_xy": "(2.5) pixels"}, r"Beam_xy is '\(2.5\) pixels'"),
         ({"Wavelength": "0.00000 A"}, "Wavelength is '0.00000 A'"),
         ({"Pixel_size": "0 m x 0 m"}, "Pixel_size is"),
+        ({"Count_cutoff": "1e999 counts"}, "Count_cutoff is .1e999 counts"),
         ({"Detector:": "PILATUS 12M, S/N 120-0100"}, "images of 2463 x 5071 pixels"),
     ],
 )

@@ -1,5 +1,7 @@
 """Opening images of any kind."""
 
+import bz2
+import gzip
 import os
 import tempfile
 from collections.abc import Iterator
@@ -61,6 +63,37 @@ def test_folders_and_missing_files_are_no_images(tmp_path):
         open_image(tmp_path)
     with pytest.raises(ImageError, match=r"x.cbf: image 3: No such file"):
         open_image(tmp_path / "x.cbf", 3)
+
+
+def test_a_pipe_is_no_image_and_nobody_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "x.cbf")
+    for look in (open_image, count_images):
+        with pytest.raises(ImageError, match=r"x.cbf: .*a pipe, not a file"):
+            look(tmp_path / "x.cbf")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+def test_compressed_files_may_have_several_streams(tmp_path, compress):
+    content = cbf_bytes(PIXELS)
+    file = tmp_path / "x_1.cbf.z"
+    streams = compress(content[:700]) + compress(content[700:])
+    file.write_bytes(streams)
+    assert open_image(file).pixels.tolist() == PIXELS.tolist()
+    file.write_bytes(streams + b"\0\0")
+    assert open_image(file).pixels.tolist() == PIXELS.tolist()
+    file.write_bytes(streams[:-9])
+    with pytest.raises(ImageError, match="cannot be decompressed: it is truncated"):
+        open_image(file)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+def test_compressed_files_do_not_fill_the_memory(tmp_path, monkeypatch, compress):
+    monkeypatch.setattr(files, "_MOST", 10_000)
+    file = tmp_path / "x_1.cbf.z"
+    for content in (compress(bytes(10_001)), compress(bytes(6000)) * 2):
+        file.write_bytes(content)
+        with pytest.raises(ImageError, match="it holds more than 10000 bytes"):
+            open_image(file)
 
 
 @contextmanager

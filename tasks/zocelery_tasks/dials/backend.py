@@ -127,7 +127,6 @@ def _beam(said: Mapping[str, Any]) -> Beam:
 def _detector(said: Mapping[str, Any], mask: Mask) -> Detector:
     slow, fast = mask.shape
     sensor = said["sensor"]
-    mask.flags.writeable = False
     return Detector(
         panels=tuple(
             _panel(panel).within((slow, fast), "DIALS") for panel in said["panels"]

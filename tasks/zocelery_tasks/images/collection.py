@@ -75,6 +75,7 @@ class _KnownCollections:
         self._known: OrderedDict[Path, Collection] = OrderedDict()
 
     def get(self, file: Path) -> Collection:
+        """Return the collection of a master file, read once."""
         master = open_hdf5(file)
         with self._lock:
             collection = self._known.pop(file, None)

@@ -59,7 +59,7 @@ class Detector:
     sensor_attenuation: float | None = None
     """Linear attenuation coefficient in 1/mm; None leaves it to the material."""
     mask: Mask = field(repr=False, kw_only=True)
-    """Of the whole image; read-only, and the same object for images that share it."""
+    """Of the whole image; if read-only, the same object for images that share it."""
 
     @property
     def panel(self) -> Panel:

@@ -2,18 +2,40 @@
 
 import bz2
 import errno
-import gzip
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from zocelery.errors import ImageError, TemporaryError
 
 _PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 """What a busy file server or process answers, rather than a missing or bad file."""
-_COMPRESSED: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
-    (b"\x1f\x8b", gzip.decompress),
-    (b"BZh", bz2.decompress),
+_MOST = 1 << 30
+"""Bytes of a decompressed file: what claims to be more is no image."""
+_GZIP_FORMAT = 31
+"""zlib's number for data with gzip's header and check sum."""
+
+
+class _Decompressor(Protocol):
+    """What undoes the compression of one stream."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+def _gzip_stream() -> _Decompressor:
+    return zlib.decompressobj(_GZIP_FORMAT)
+
+
+_COMPRESSED: tuple[tuple[bytes, Callable[[], _Decompressor]], ...] = (
+    (b"\x1f\x8b", _gzip_stream),
+    (b"BZh", bz2.BZ2Decompressor),
 )
 
 
@@ -30,13 +52,36 @@ def read_whole(file: Path) -> bytes:
         TemporaryError: if the file server fails, so that trying again may help.
     """
     content = read_bytes(file)
-    for magic, decompress in _COMPRESSED:
+    for magic, new_stream in _COMPRESSED:
         if content.startswith(magic):
             try:
-                return decompress(content)
+                return _decompress(content, magic, new_stream)
             except (OSError, EOFError, ValueError, zlib.error) as error:
                 raise ImageError(f"{file}: cannot be decompressed: {error}") from error
     return content
+
+
+def _decompress(
+    content: bytes, magic: bytes, new_stream: Callable[[], _Decompressor]
+) -> bytes:
+    """Return what one stream or several after each other hold.
+
+    Raises:
+        EOFError: if the last one is truncated.
+        ValueError: if they hold more than any image.
+    """
+    parts: list[bytes] = []
+    room = _MOST
+    while content.startswith(magic):
+        stream = new_stream()
+        parts.append(stream.decompress(content, room + 1))
+        room -= len(parts[-1])
+        if room < 0:
+            raise ValueError(f"it holds more than {_MOST} bytes")
+        if not stream.eof:
+            raise EOFError("it is truncated")
+        content = stream.unused_data
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def read_bytes(file: Path, size: int = -1) -> bytes:
@@ -47,6 +92,8 @@ def read_bytes(file: Path, size: int = -1) -> bytes:
         TemporaryError: if the file server fails, so that trying again may help.
     """
     try:
+        if file.is_fifo():
+            raise ImageError(f"{file}: a pipe, not a file")  # opening it would wait
         with file.open("rb") as stream:
             return stream.read(size)
     except OSError as error:

@@ -162,12 +162,15 @@ class _Trials:
         self._passed: dict[object, bool] = {}
 
     def has_passed(self, layout: object) -> bool:
+        """Whether a way of storing has agreed with HDF5."""
         return self._passed.get(layout, False)
 
     def has_failed(self, layout: object) -> bool:
+        """Whether it has ever disagreed."""
         return not self._passed.get(layout, True)
 
     def note(self, layout: object, passed: bool) -> None:
+        """Remember a comparison; one that failed is never forgotten."""
         with self._lock:
             self._passed[layout] = passed and not self.has_failed(layout)
 

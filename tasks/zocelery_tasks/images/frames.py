@@ -141,6 +141,7 @@ class _Part:
     """Of a frame, (slow, fast)."""
 
     def concerns(self, index: int) -> bool:
+        """Whether frame `index` of the virtual dataset is from this source."""
         return self.selected is None or self.selected.position(index) is not None
 
     def check(self) -> None:

@@ -122,11 +122,13 @@ class _OpenFiles:
         self._process = os.getpid()
 
     def has(self, file: Path) -> bool:
+        """Whether the file is open and has not changed."""
         with self._lock:
             known = self._files.get(file) if self._process == os.getpid() else None
             return known is not None and known.is_current()
 
     def get(self, file: Path) -> Hdf5File:
+        """Return the file, opened if it is not, or if it has changed."""
         with self._lock:
             if self._process != os.getpid():  # a child must not share its parent's
                 self._files.clear()

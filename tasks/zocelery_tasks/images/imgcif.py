@@ -113,6 +113,7 @@ class _Tables:
         self._axes = {row.get("id", ""): row for row in self.rows("axis")}
 
     def rows(self, category: str) -> list[Row]:
+        """Return the rows of a category, none if the header lacks it."""
         return self._tables.get(category, [])
 
     def find(self, category: str, **wanted: str) -> Row:
@@ -123,6 +124,11 @@ class _Tables:
         return {}
 
     def number(self, row: Row, key: str, default: float | None = None) -> float:
+        """Return a finite number of a row.
+
+        Raises:
+            ImageError: it is missing, without a `default`, or no finite number.
+        """
         text = row.get(key, "")
         if text in _NOT_GIVEN and default is not None:
             return default
@@ -155,6 +161,7 @@ class _Tables:
         )
 
     def vector(self, row: Row, key: str) -> Vector:
+        """Return the three numbers `key[1]` to `key[3]`, 0 where not given."""
         x, y, z = (self.number(row, f"{key}[{i}]", 0.0) for i in (1, 2, 3))
         return x, y, z
 

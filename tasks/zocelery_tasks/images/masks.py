@@ -14,11 +14,11 @@ from zocelery_tasks.images.panel import Panel
 Mask = npt.NDArray[np.bool_]
 """Shape (slow, fast); True where a pixel is usable."""
 
-_MAX_SPLIT = 8
-"""Masks of which the panels' parts are remembered."""
+_MAX_MASKS = 4
+"""Kept of each kind: one of 16 million pixels takes 18 MB."""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=_MAX_MASKS)
 def all_usable(shape: tuple[int, int]) -> Mask:
     """Return the read-only mask of a detector without any known dead pixel."""
     mask = np.ones(shape, dtype=np.bool_)
@@ -26,7 +26,7 @@ def all_usable(shape: tuple[int, int]) -> Mask:
     return mask
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=_MAX_MASKS)
 def mask_of_panels(panels: tuple[Panel, ...], shape: tuple[int, int]) -> Mask:
     """Return a read-only mask of `shape` (slow, fast), True inside the panels."""
     if any(panel.size is None for panel in panels):
@@ -81,7 +81,7 @@ class _SplitMasks:
             # The mask is kept with its parts: no other can have its id meanwhile.
             known = self._known.pop(key, None) or (mask, _split(mask, panels))
             self._known[key] = known
-            if len(self._known) > _MAX_SPLIT:
+            if len(self._known) > _MAX_MASKS:
                 self._known.popitem(last=False)
         return known[1]
 

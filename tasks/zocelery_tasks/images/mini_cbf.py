@@ -1,5 +1,6 @@
 """DECTRIS's mini CBF headers: `# Detector_distance 0.16000 m` and the like."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -48,10 +49,10 @@ class MiniHeader(Mapping[str, str]):
         """Return the first `count` numbers after `key`.
 
         Raises:
-            ImageError: if there are fewer.
+            ImageError: if there are fewer, or one is not finite.
         """
         found = [float(text) for text in _NUMBER.findall(self.get(key, ""))]
-        if len(found) < count:
+        if len(found) < count or not all(map(math.isfinite, found[:count])):
             raise ImageError(
                 f"{self.file}: header lacks {key}"
                 if key not in self

@@ -1,5 +1,6 @@
 """The panels of a detector: rectangles of an image, each flat in a place of its own."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -14,6 +15,9 @@ from zocelery_tasks.kernels.resolution import Plane
 Vector = tuple[float, float, float]
 """In the laboratory frame of imgCIF and dxtbx: the sample is the origin, z points from
 the sample to the source, x is the main goniometer axis as a rule; lengths in mm."""
+
+_LEAST_SINE = 0.1
+"""Of the angle between the axes of a panel."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,20 @@ class Panel:
     """Where in the image the rectangle begins, (slow, fast)."""
     size: tuple[int, int] | None = None
     """Pixels along (slow, fast), None for the whole image."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no plane.
+
+        Raises:
+            ImageError: if the axes have no length or the same direction.
+        """
+        (fx, fy, fz), (sx, sy, sz) = self.fast_axis, self.slow_axis
+        normal = (fy * sz - sy * fz, fz * sx - sz * fx, fx * sy - sx * fy)
+        if not math.hypot(*normal) > _LEAST_SINE:
+            raise ImageError(
+                f"a panel with the axes {self.fast_axis} and {self.slow_axis} is no "
+                "plane"
+            )
 
     @property
     def plane(self) -> Plane:

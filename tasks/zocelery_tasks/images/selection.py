@@ -68,5 +68,6 @@ class _Slab:
     block: int
 
     def covers(self, size: int) -> bool:
+        """Whether all of a dimension of `size` is selected, in order."""
         is_dense = self.count == 1 or self.stride == self.block
         return self.start == 0 and is_dense and self.count * self.block == size

@@ -192,7 +192,6 @@ def _trusted(smv: SmvFile, counting: _Counting, is_simulated: bool) -> TrustedRa
 def _usable(smv: SmvFile, trusted: TrustedRange) -> Mask:
     lowest, highest = trusted.limits()
     mask: Mask = (smv.stored >= lowest) & (smv.stored <= highest)
-    mask.flags.writeable = False
     return mask
 
 
