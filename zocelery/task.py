@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from zocelery import dead_letter, registry
+from zocelery.alarm import ended_after
 from zocelery.canvas import Place, celery_name
 from zocelery.catalogue import TaskKind, TaskSpec
 from zocelery.context import RunContext, get_context
@@ -231,7 +232,8 @@ class RecipeTask(DeliveredTask):
             context.store.gather_ran(context.run, unit.id)
             end_unit(context, unit, outbox, number, "skipped")
             return None
-        answer = registry.task_function(self.spec)(step)
+        with ended_after(self._limit(context)):
+            answer = registry.task_function(self.spec)(step)
         if answer is not None:
             check_json(answer, unit.node)
             outbox.answer(answer)
@@ -245,6 +247,12 @@ class RecipeTask(DeliveredTask):
         if answer is None:
             raise Ignore
         return answer
+
+    def _limit(self, context: RunContext) -> float:
+        """Return the seconds after which nothing but a hung library is to blame."""
+        if self.spec.queue != "images":
+            return 0.0
+        return context.deployment.settings.workers.image_limit
 
     def _answer_again(self, context: RunContext, unit: Unit, outbox: Outbox) -> Any:
         """Answer a second delivery of what has been done as the first was answered."""

@@ -67,13 +67,13 @@ def open_image_by_dials(
     buffers = buffers or PixelBuffers()
     arrays: list[Any] = []
 
-    def room(said: Mapping[str, Any]) -> list[memoryview]:
+    def _make_room(said: Mapping[str, Any]) -> list[memoryview]:
         arrays.extend(_room(said, buffers))
         return [memoryview(array.reshape(-1).view(np.uint8)) for array in arrays]
 
     request = {"file": str(file.absolute()), "index": image_number - 1}
     try:
-        said = (process or _memory.process).ask(request, room)
+        said = (process or _memory.process).ask(request, _make_room)
         pixels, mask = arrays
         detector, beam = _detector(said, mask), _beam(said)
     except TaskError as error:

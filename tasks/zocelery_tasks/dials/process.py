@@ -21,7 +21,7 @@ HOW_TO_INSTALL = (
     "the DIALS backend needs DIALS: install Debian's package (apt-get install dials) "
     "or conda's (conda install -c conda-forge dials), and have its dials.python on PATH"
 )
-TIMEOUT_S = 120.0
+TIMEOUT_S = 50.0
 """How long one image may take; the first one of a process takes DIALS's start too."""
 
 _CHILD = Path(__file__).parent / "child" / "read_images.py"
@@ -131,6 +131,7 @@ class _Child:
         return self._owner == os.getpid() and self._process.poll() is None
 
     def end(self) -> None:
+        """Kill the child, if it is this process's own, and close its pipes."""
         if self._owner == os.getpid():
             self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout, self._complaints):
@@ -139,6 +140,7 @@ class _Child:
         self._process.wait()
 
     def say(self, request: Mapping[str, Any]) -> None:
+        """Send one request; what the child complained of before is forgotten."""
         self._complaints.seek(0)
         self._complaints.truncate()
         line = json.dumps({**request, "timeout": self._timeout}).encode() + b"\n"

@@ -50,6 +50,7 @@ class _SharedMasks:
         self._known: list[weakref.ref[Mask]] = []
 
     def share(self, mask: Mask) -> Mask:
+        """Return a read-only array that equals `mask`."""
         with self._lock:
             known = [array for ref in self._known if (array := ref()) is not None]
             for array in known:
@@ -76,6 +77,7 @@ class _SplitMasks:
         self._known: OrderedDict[object, tuple[Mask, tuple[Mask, ...]]] = OrderedDict()
 
     def split(self, mask: Mask, panels: Sequence[Panel]) -> tuple[Mask, ...]:
+        """Return the parts of `mask` that belong to `panels`."""
         key = (id(mask), tuple((panel.first, panel.size) for panel in panels))
         with self._lock:
             # The mask is kept with its parts: no other can have its id meanwhile.
