@@ -15,6 +15,8 @@ COMMANDS = {
     "fanout": "benchmarks.fanout",
     "message": "benchmarks.message",
     "fuzz": "benchmarks.fuzz",
+    "chaos": "benchmarks.chaos",
+    "page": "benchmarks.page",
 }
 """Each with the module that has its function `command`."""
 

@@ -68,7 +68,7 @@ class Contest:
 
 
 def kernel_contest(sample: Sample, dials: Dials | None) -> Contest:
-    """Strong pixels of an image in memory, then the spots that they make."""
+    """Strong pixels of an image in memory."""
     contest = Contest()
     pixels = sample.pixels
     copy = np.empty_like(pixels)
@@ -95,7 +95,7 @@ def _add_kernel(
         low, high = sample.limits
         found["ours"] = finder.find(sample.pixels, detector.mask, low, high)
 
-    name = f"{algorithm}"
+    name = str(algorithm)
     contest.contenders[name] = timed(ours)
     if dials is None:
         return
@@ -228,10 +228,15 @@ def _seconds(dials: Dials, do: str, asked: Mapping[str, Any]) -> float:
     return float(dials.ask(do, **asked).fields["seconds"])
 
 
-STEPS: dict[str, tuple[Callable[[Sample, Dials | None], Contest], bool]] = {
-    "kernel: image to strong pixels": (kernel_contest, False),
+Step = tuple[Callable[[Sample, Dials | None], Contest], bool]
+"""What makes a step's contest, and whether the image has to be in a file."""
+KERNEL_ONLY: dict[str, Step] = {
+    "kernel: image to strong pixels": (kernel_contest, False)
+}
+STEPS: dict[str, Step] = {
+    **KERNEL_ONLY,
     "spots: strong pixels to spots": (spots_contest, False),
     "decode: file to image": (decode_contest, True),
     "whole image: file to statistics": (whole_contest, True),
 }
-"""What makes the contest of each step, and whether the image has to be in a file."""
+"""By what a step does."""

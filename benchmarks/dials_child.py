@@ -21,6 +21,7 @@ from dials.array_family import flex
 from dials.command_line import find_spots_server
 from dials.model.data import PixelList, PixelListLabeller
 from dials.util.version import dials_version
+from dxtbx.format.FormatMultiImage import FormatMultiImage
 from dxtbx.model.experiment_list import ExperimentListFactory
 
 from benchmarks.wire import Array, Message, receive, send
@@ -65,6 +66,8 @@ class Peer:
     def _algorithm(self, fields: Mapping[str, Any]) -> Any:
         """Return the threshold, kept from image to image as DIALS itself does."""
         shape = tuple(self.image.all())
+        if any(known[0] != shape for known in self._algorithms):
+            self._algorithms.clear()
         key = (shape, *(str(fields[name]) for name in sorted(fields)))
         if key not in self._algorithms:
             kind = (
@@ -72,7 +75,6 @@ class Peer:
                 if fields["extended"]
                 else DispersionThreshold
             )
-            self._algorithms.clear()
             self._algorithms[key] = kind(
                 shape,
                 tuple(fields["kernel"]),
@@ -92,15 +94,22 @@ class Peer:
         return Message({"seconds": seconds}, {"spots": _describe(table)})
 
     def decode(self, asked: Message) -> Message:
-        """Read and decompress an image of a file that is open."""
+        """Read and decompress an image: of an open file, if it is one of many images.
+
+        dxtbx keeps the pixels of a file with one image; that is opened anew.
+        """
         name, number = asked.fields["file"], asked.fields["image_number"]
         if name not in self._imagesets:
             found = ExperimentListFactory.from_filenames([name])
             self._imagesets[name] = found.imagesets()[0]
         imageset = self._imagesets[name]
         imageset.clear_cache()
+        kind = imageset.get_format_class()
         start = time.process_time()
-        imageset.get_raw_data(number - 1)
+        if issubclass(kind, FormatMultiImage):
+            imageset.get_raw_data(number - 1)
+        else:
+            kind(name).get_raw_data()
         return Message({"seconds": time.process_time() - start})
 
     def work(self, asked: Message) -> Message:

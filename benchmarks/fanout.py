@@ -17,14 +17,14 @@ from benchmarks.processes import (
 from benchmarks.report import Report, progress
 
 SIZES = (2500, 5000, 10000, 20000)
-WORKERS = (("control,watch", "threads", 8), ("images", "prefork", 2))
 ABOUT = """\
-A run whose first node sends a number to each member of a fan-out; a trivial task
-answers it, and all are gathered. `seconds`: by the clock, until all have been gathered
-in order. MB are 10^6 bytes: `submitter`, `worker`: the most that this process and the
-largest worker process were during the run; `Redis`: by how much its data has grown,
-which it keeps until a run expires. `bytes per member`: the same. `worker ms`: CPU
-milliseconds of all worker processes for a member."""
+A run whose first node sends a number to each member of a fan-out; a trivial task of the
+queue `control` answers it, and all are gathered, by one worker process with threads.
+`seconds`: by the clock, until all have been gathered in order. MB are 10^6 bytes:
+`submitter`, `worker`: the most that this process and the worker's largest were during
+the run; `Redis`: by how much its data has grown, which it keeps until the run expires,
+and `bytes per member` of it. `worker ms`: CPU milliseconds of the worker for a member.
+"""
 
 
 @click.command("fanout")
@@ -41,17 +41,17 @@ milliseconds of all worker processes for a member."""
 def command(sizes: tuple[int, ...], as_json: bool) -> None:
     """Run fan-outs of growing size: time and memory should grow in proportion.
 
-    Starts RabbitMQ, Redis and workers of its own.
+    Starts RabbitMQ, Redis and a worker of its own.
     """
     report = Report("fanout", ABOUT, as_json=as_json)
     with ExitStack() as stack:
         deployed = stack.enter_context(deployment())
-        workers = [stack.enter_context(deployed.worker(*each)) for each in WORKERS]
+        worker = stack.enter_context(deployed.watchers())
         finished_run(_recipe(10))
         rows = []
         for size in sizes:
             progress(f"{size} members ...")
-            rows.append(_measure(size, workers))
+            rows.append(_measure(size, worker))
     report.table("fan-outs of trivial members", rows)
 
 
@@ -65,15 +65,15 @@ def _recipe(size: int) -> dict[str, Any]:
     }
 
 
-def _measure(size: int, workers: list[int]) -> dict[str, Any]:
+def _measure(size: int, worker: int) -> dict[str, Any]:
     from zocelery.deployment import current_deployment
 
     redis = current_deployment().store.client
     here = os.getpid()
-    processes = [pid for worker in workers for pid in family(worker)]
+    processes = family(worker)
     for pid in (here, *processes):
         reset_peak(pid)
-    stored, used = redis.info("memory")["used_memory"], total_cpu_seconds(workers)
+    stored, used = redis.info("memory")["used_memory"], total_cpu_seconds([worker])
     start = time.perf_counter()
     run = finished_run(_recipe(size))
     seconds = time.perf_counter() - start
@@ -88,5 +88,5 @@ def _measure(size: int, workers: list[int]) -> dict[str, Any]:
         "worker": max(memory(pid).peak for pid in processes),
         "Redis": grown / 1e6,
         "bytes per member": grown / size,
-        "worker ms": (total_cpu_seconds(workers) - used) / size * 1e3,
+        "worker ms": (total_cpu_seconds([worker]) - used) / size * 1e3,
     }

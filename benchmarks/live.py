@@ -27,7 +27,8 @@ that grows; the recipe `grid-scan` has been waiting for it. Milliseconds. `seen 
 result`: from when the watcher has seen an image until its result has been stored.
 `written -> seen`, `written -> centre`: of the last image, from when its file was last
 written to. `-> client`: until this process, which follows the run, has the centre.
-`centre`, `true centre`: in boxes, as found and as simulated. `late`: by how much the simulator itself was late at worst."""
+`centre`, `true centre`: in boxes, as found and as simulated.
+`late`: by how much the simulator itself was late at worst."""
 
 
 @dataclass

@@ -16,8 +16,9 @@ def describe_machine() -> dict[str, str]:
     packages = (f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return {
         "date": time.strftime("%Y-%m-%d %H:%M"),
-        "machine": f"{_processor()}, {len(usable_cores())} cores, {_memory()} GB",
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()} GB",
         "system": f"{platform.system()} {platform.release()}",
+        "load before": f"{os.getloadavg()[0]:.1f} processes, mean of a minute",
         "versions": f"Python {platform.python_version()}, {', '.join(packages)}",
     }
 

@@ -1,7 +1,9 @@
 """`message`: how long the message of one image is."""
 
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ from zocelery.submission import submit
 
 LENGTHS = (60, 100, 200)
 RECIPES = ("grid-scan", "grid-scan-3d")
-PATIENCE = 30.0
+TASK = "zocelery.per_image_analysis"
+IMAGES = 2
+PATIENCE = 60.0
 _FLAGS = 2
 """Bytes that tell which properties a message has."""
 ABOUT = """\
-The first message of an image that a watch leaves in the queue `images`, taken from
+The longest message of an image that a watch leaves in the queue `images`, taken from
 RabbitMQ. `path`: length of the master file's path. `body`, `headers` (with all
 properties) and their sum in bytes; the bound of the design is 1500, whatever the
 recipe's size."""
@@ -50,9 +54,8 @@ def command(lengths: tuple[int, ...], as_json: bool) -> None:
         stack.enter_context(deployed.watchers())
         for length in lengths:
             folder = _folder(deployed.folder, length - len("/lyso_1.nxs"))
-            file = simulate_file(folder, "test_128k", 2)
-            for recipe in RECIPES:
-                rows.append(_weigh(recipe, file))
+            file = simulate_file(folder, "test_128k", IMAGES)
+            rows += [_weigh(recipe, file) for recipe in RECIPES]
     report.table("message of one image", rows)
 
 
@@ -65,31 +68,28 @@ def _folder(parent: Path, length: int) -> Path:
 
 
 def _weigh(recipe: str, file: Path) -> dict[str, Any]:
-    """Submit a recipe and weigh its first message for an image."""
-    images = ("images_xy", "images_xz") if recipe.endswith("3d") else ("images",)
-    grids = (name.replace("images", "grid") for name in images)
-    parameters = dict.fromkeys(images, str(file)) | dict.fromkeys(grids, "2x1")
-    run = submit(recipe, parameters)
-    body, properties = _take()
+    """Submit a recipe and weigh the longest of its messages for images."""
+    scans = ("_xy", "_xz") if recipe.endswith("3d") else ("",)
+    images = {f"images{scan}": str(file) for scan in scans}
+    grids = {f"grid{scan}": f"{IMAGES}x1" for scan in scans}
+    run = submit(recipe, images | grids)
+    body, headers = max(islice(_messages(), IMAGES * len(scans)), key=sum)
     run.cancel()
-    size = len(body) if isinstance(body, bytes) else len(body.encode())
-    packed: list[int] = [
-        len(dumps(form, (properties[name],)))
-        for name, form in AmqpMessage.PROPERTIES
-        if name in properties
-    ]
-    headers = _FLAGS + sum(packed)
     return {
         "recipe": recipe,
         "path": len(str(file)),
-        "body": size,
+        "body": body,
         "headers": headers,
-        "sum": size + headers,
+        "sum": body + headers,
     }
 
 
-def _take() -> tuple[Any, dict[str, Any]]:
-    """Return body and properties of the next message, and drop those behind it."""
+def _messages() -> Iterator[tuple[int, int]]:
+    """Take messages of images from the queue; yield bytes of body and of headers.
+
+    Raises:
+        ServerUnreachableError: if none comes.
+    """
     from zocelery.celery import app
 
     give_up = time.monotonic() + PATIENCE
@@ -97,9 +97,22 @@ def _take() -> tuple[Any, dict[str, Any]]:
         channel: Any = connection.channel()
         while time.monotonic() < give_up:
             found = channel.basic_get("images", no_ack=True)
-            if found is not None:
-                time.sleep(0.5)
-                channel.queue_purge("images")
-                return found.body, found.properties
-            time.sleep(0.02)
+            if found is None:
+                time.sleep(0.02)
+            elif found.headers["task"] == TASK:
+                yield _size(found.body), _FLAGS + _packed(found.properties)
     raise ServerUnreachableError(f"no message of an image in {PATIENCE:g} s")
+
+
+def _size(body: bytes | str) -> int:
+    return len(body) if isinstance(body, bytes) else len(body.encode())
+
+
+def _packed(properties: Mapping[str, Any]) -> int:
+    """Return the bytes of a message's properties on their way to RabbitMQ."""
+    packed: list[int] = [
+        len(dumps(form, (properties[name],)))
+        for name, form in AmqpMessage.PROPERTIES
+        if name in properties
+    ]
+    return sum(packed)

@@ -1,13 +1,13 @@
 """`spotfinding`: how fast an image is analysed, beside DIALS."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from benchmarks.contests import STEPS, Row
+from benchmarks.contests import KERNEL_ONLY, STEPS, Row, Step
 from benchmarks.dials import DIALS_PYTHON, Dials, open_dials
 from benchmarks.images import Sample, given_samples, overdispersed, simulated_sample
 from benchmarks.machine import pin_to_core, usable_cores
@@ -21,11 +21,11 @@ ABOUT = """\
 `ms`: CPU time on one core, median over rounds in which all take turns. `ratio`: the
 peer's time over ours, the median of the rounds' ratios and, in brackets, between which
 values half of them lie; `times memcpy`: our time over that of a copy of the image in
-memory. `mean count` is that of the pixels that count. `same answer`:
-equal strong pixels (kernel), equally many spots (spots, whole image). `decode` reads an
-image of a file that is open and decompresses it. `whole image` is opening (our HDF5
-files stay open from image to image), decompressing, finding spots and the nine
-statistics; DIALS's is `find_spots_server.work`."""
+memory. `mean count` is that of the pixels that count. `same answer`: equal strong
+pixels (kernel), equally many spots (spots, whole image). `decode` reads an image of a
+file that is open and decompresses it. `whole image` is opening (our HDF5 files stay
+open from image to image), decompressing, finding spots and the nine statistics; DIALS's
+is `find_spots_server.work`."""
 
 
 def _read_numbers(
@@ -69,6 +69,7 @@ def _read_numbers(
     metavar="FILE[:FIRST:LAST]",
     help="Your own instead of simulated ones; again for more.",
 )
+@click.option("--kernel", "only_kernel", is_flag=True, help="Nothing but the kernel.")
 @click.option("--rounds", default=9, show_default=True, help="Turns of each.")
 @click.option("--core", type=int, help="To stay on.  [default: the last]")
 @click.option(
@@ -80,6 +81,7 @@ def command(
     backgrounds: tuple[float, ...],
     width: float | None,
     images: tuple[str, ...],
+    only_kernel: bool,
     rounds: int,
     core: int | None,
     dials_python: str,
@@ -102,8 +104,10 @@ def command(
         pin_to_core(core)
         dials = stack.enter_context(open_dials(dials_python))
         report.remark(_say_peer(dials, dials_python))
-        files = measure_samples(report, samples, dials, rounds)
-        compare_one_and_two(report, files, cores, rounds)
+        steps = KERNEL_ONLY if only_kernel else STEPS
+        files = measure_samples(report, samples, steps, dials, rounds)
+        if not only_kernel:
+            compare_one_and_two(report, files, cores, rounds)
 
 
 def simulated_samples(
@@ -125,14 +129,18 @@ def simulated_samples(
 
 
 def measure_samples(
-    report: Report, samples: Iterator[Sample], dials: Dials | None, rounds: int
+    report: Report,
+    samples: Iterator[Sample],
+    steps: Mapping[str, Step],
+    dials: Dials | None,
+    rounds: int,
 ) -> list[Sample]:
     """Print a table for each step; return one sample of each title that has a file."""
     tables: dict[str, list[Row]] = defaultdict(list)
     files: dict[str, Sample] = {}
     for sample in samples:
         progress(f"{sample.title}, mean count {sample.mean_count:.3g} ...")
-        for step, (make, needs_file) in STEPS.items():
+        for step, (make, needs_file) in steps.items():
             if sample.file is not None or not needs_file:
                 tables[step] += make(sample, dials).run(sample, rounds)
         if sample.file is not None:

@@ -13,8 +13,10 @@ import pytest
 
 from zocelery import servers
 
+KEPT = "ZOCELERY_ISPYB_DATABASE"  # where the tests find a real schema of the LIMS
 for name in [name for name in os.environ if name.startswith("ZOCELERY_")]:
-    del os.environ[name]
+    if name != KEPT:
+        del os.environ[name]
 REDIS_PORT, RABBITMQ_PORT = servers.free_port(), servers.free_port()
 os.environ["ZOCELERY_REDIS_URL"] = f"redis://127.0.0.1:{REDIS_PORT}/0"
 os.environ["ZOCELERY_BROKER_URL"] = f"amqp://guest:guest@127.0.0.1:{RABBITMQ_PORT}//"

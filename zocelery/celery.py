@@ -13,6 +13,8 @@ from celery import Celery, bootsteps, signals
 from kombu import Connection
 
 from zocelery import pulse, queues
+from zocelery.attendance import Attendance
+from zocelery.deliveries import forgive_running
 from zocelery.deployment import Deployment, current_deployment
 from zocelery.janitor import Janitor
 from zocelery.logs import set_up_logging
@@ -109,6 +111,7 @@ def make_app(settings: Settings) -> Celery:
             ForemanStep,
             KeeperStep,
             JanitorStep,
+            AttendanceStep,
             pulse.PulseStep,
         }
     )
@@ -205,6 +208,37 @@ class ForemanStep(_ThreadStep):
     runner = Foreman
 
 
+class AttendanceStep(bootsteps.StartStopStep):
+    """Says that the worker is there, and leaves paused queues alone.
+
+    It comes after those that look at which queues the worker was started for.
+    """
+
+    requires = (TopologyStep, ForemanStep, KeeperStep, JanitorStep)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        self._attendance: Attendance | None = None
+        super().__init__(worker, **options)
+
+    def start(self, worker: Any) -> None:
+        """Obey what is paused now, then begin to report."""
+        self._attendance = Attendance(worker, current_deployment())
+        self._attendance.obey_before_start()
+        thread = threading.Thread(
+            target=self._attendance.run, name="Attendance", daemon=True
+        )
+        thread.start()
+
+    def stop(self, worker: Any) -> None:
+        """Sign off."""
+        if self._attendance is not None:
+            self._attendance.stop()
+
+    def terminate(self, worker: Any) -> None:
+        """Sign off, as in a warm shutdown."""
+        self.stop(worker)
+
+
 @signals.setup_logging.connect
 def _set_up_logging(loglevel: int | str = "INFO", **_: Any) -> None:
     level = logging.getLevelName(loglevel) if isinstance(loglevel, int) else loglevel
@@ -229,6 +263,12 @@ def _say_version(headers: dict[str, Any] | None = None, **_: Any) -> None:
 @signals.worker_ready.connect
 def _say_ready(**_: Any) -> None:
     pulse.say_ready()
+
+
+@signals.worker_shutting_down.connect
+def _forgive(**_: Any) -> None:
+    """Do not blame the tasks that run now if they do not live to see their end."""
+    forgive_running()
 
 
 @signals.worker_shutdown.connect

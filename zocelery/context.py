@@ -44,7 +44,7 @@ class RunContext:
         self.run = run
         self.record = record
         self.deployment = deployment
-        recipe = Recipe.model_validate(record["recipe"])
+        recipe = Recipe.restore(record["recipe"])
         self.plan = Plan(recipe, catalogue)
         rerun = record.get("rerun") or {}
         self.reused: Mapping[str, str] = rerun.get("units") or {}

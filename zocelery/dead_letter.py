@@ -130,6 +130,8 @@ def publish_exactly(
 
 
 def _bytes_of(message: Any) -> bytes:
+    if (message.headers or {}).get("compression") and not message.errors:
+        raise ValueError("it has been decompressed, its bytes are not kept")
     if not isinstance(message.body, str):
         return bytes(message.body or b"")
     encoding = str(message.content_encoding or "utf-8").lower()

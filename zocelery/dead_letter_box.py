@@ -13,7 +13,6 @@ from typing import Any
 
 from amqp.exceptions import NotFound
 from celery import Celery
-from kombu import Consumer, Queue
 
 from zocelery.canvas import celery_name
 from zocelery.dead_letter_format import DeadLetter, from_message
@@ -69,11 +68,12 @@ class HeldLetter:
     """A dead letter that nobody else gets as long as the box is open."""
 
     letter: DeadLetter
-    message: Any
+    channel: Any
+    delivery_tag: Any
 
     def acknowledge(self) -> None:
         """Let the broker forget it: it is safe elsewhere."""
-        self.message.ack()
+        self.channel.basic_ack(self.delivery_tag)
 
 
 class DeadLetterBox:
@@ -106,33 +106,27 @@ class DeadLetterBox:
         self._channel = self._connection.channel()
         if hasattr(self._channel, "auto_decode"):
             self._channel.auto_decode = False  # bytes stay bytes
-        consumer = self._consumer(self._channel)
-        consumer.qos(prefetch_count=count if count <= MOST_PREFETCHED else 0)
-        consumer.consume()
+        most = count if count <= MOST_PREFETCHED else 0
+        self._channel.basic_qos(0, most, False)
+        # not by kombu's Consumer: that decodes and decompresses what it is given
+        self._channel.basic_consume(
+            dead_letter_queue(self._queue),
+            no_ack=False,
+            callback=self._arrived.append,
+            consumer_tag="zocelery dlq",
+        )
         for _ in range(count):
             message = self._next()
             if message is None:
                 return
-            yield HeldLetter(from_message(message, self._queue), message)
+            letter = from_message(message, self._queue)
+            yield HeldLetter(letter, self._channel, message.delivery_tag)
 
     def close(self) -> None:
         """Put back what has not been acknowledged."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-
-    def _consumer(self, channel: Any) -> Consumer:
-        def keep(message: Any, *_: Any) -> None:
-            self._arrived.append(message)
-
-        place = Queue(dead_letter_queue(self._queue), no_declare=True)
-        return Consumer(
-            channel,
-            [place],
-            auto_declare=False,
-            on_message=keep,
-            on_decode_error=keep,  # such letters most of all
-        )
 
     def _next(self) -> Any:
         while not self._arrived:

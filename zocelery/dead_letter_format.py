@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ LARGEST_DECODED = 10_000_000
 """Bytes: what is larger is shown by its size only."""
 _ENGINE_TASKS = (FORWARD_TASK, MARK_TASK, END_RUN_TASK)
 """Tasks of a run that are no node's."""
+_ZLIB = ("application/x-gzip", "gzip", "zlib")
+"""Names that kombu has for what zocelery compresses large messages with."""
 _STRIPPED_PREFIXES = (REASON_PREFIX, "x-death", "x-first-death-", "x-last-death-")
 _STRIPPED = ("CC", "BCC", "x-delivery-count", "x-acquired-count")
 _NOT_AGAIN = ("expiration", "user_id")
@@ -72,11 +75,16 @@ class DeadLetter:
         if not readable or len(self.body) > LARGEST_DECODED:
             return None
         try:
-            body = json.loads(self.body)
-        except (ValueError, RecursionError):
+            body = json.loads(self._expanded())
+        except (ValueError, RecursionError, zlib.error):
             return None
         first = body[0] if isinstance(body, list) and body else None
         return first if isinstance(first, list) else None
+
+    def _expanded(self) -> bytes:
+        if self.headers.get("compression") not in _ZLIB:
+            return self.body
+        return zlib.decompressobj().decompress(self.body, LARGEST_DECODED)
 
     @property
     def payload(self) -> Any:
@@ -238,7 +246,7 @@ class DeadLetter:
 
 
 def from_message(message: Any, queue: str) -> DeadLetter:
-    """Return what kombu received from the dead letters of `queue`, untouched."""
+    """Return what was received from the dead letters of `queue`, untouched."""
     properties = message.properties or {}
     body = message.body or b""
     return DeadLetter(

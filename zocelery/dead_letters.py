@@ -28,7 +28,6 @@ from zocelery.dead_letter_box import (
     open_box,
 )
 from zocelery.dead_letter_format import DeadLetter, from_line
-from zocelery.dead_letter_gate import refuse_compression
 from zocelery.dead_letter_units import (
     NotTakenBackError,
     give_up,
@@ -68,7 +67,6 @@ class DeadLetters:
         """Use the broker of `app` and the runs of `deployment`."""
         self._app = app
         self._deployment = deployment
-        refuse_compression()
 
     def look(self, selection: Selection) -> Iterator[DeadLetter]:
         """Yield the letters that are meant; none is moved, changed or acknowledged.

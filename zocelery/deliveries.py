@@ -7,6 +7,7 @@ so that what was merely beside it when a worker died is not blamed for it.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,8 +23,31 @@ from zocelery.errors import PermanentError
 
 logger = logging.getLogger(__name__)
 COME_BACK_SECONDS = 10
+SUSPECT = "zocelery_suspect"
+"""A header: the message may kill its worker once more."""
 SUSPECT_LEASE = "suspect"
 """Held by the only message that may kill its worker once more."""
+
+
+def forgive_running() -> None:
+    """Blame none of the tasks that run in this worker for its end.
+
+    In a thread: a signal may have come in the middle of anything.
+    """
+    # Clients need nothing of this.
+    from celery.worker import state
+
+    running = [request.id for request in list(state.active_requests)]
+
+    def forgive_all() -> None:
+        leases = current_deployment().store.leases
+        with suppress(RedisError):
+            for task in running:
+                leases.forgive_delivery(task)
+
+    thread = threading.Thread(target=forgive_all, name="forgive", daemon=True)
+    thread.start()
+    thread.join(timeout=2.0)
 
 
 class DeliveredTask(Task[Any, Any]):
@@ -44,12 +68,13 @@ class DeliveredTask(Task[Any, Any]):
         """
         workers = current_deployment().settings.workers
         limit, count = workers.delivery_limit, 0
-        if self.is_redelivered():
+        if self.is_redelivered() or self.request.get(SUSPECT):
             leases = current_deployment().store.leases
             count = leases.count_delivery(str(self.request.id))
         if count >= limit:
             raise PermanentError(f"its worker died {limit} times while running it")
-        if count and count == limit - 1:
+        self.request.update({SUSPECT: 0 < count == limit - 1})
+        if self.request.get(SUSPECT):
             with self.leased(SUSPECT_LEASE, workers.gather_lease):
                 yield
         else:
@@ -66,10 +91,13 @@ class DeliveredTask(Task[Any, Any]):
 
     def come_back_later(self, seconds: float) -> NoReturn:
         """Publish the running task's message again, as it is, for some time later."""
+        if self.is_redelivered() or self.request.get(SUSPECT):
+            self._forgive()  # it has not run
         self.signature_from_request(
             self.request,
             countdown=max(1, round(seconds)),
             retries=self.request.retries,  # it has not been tried: it waits
+            headers={SUSPECT: True} if self.request.get(SUSPECT) else {},
         ).apply_async()
         raise Ignore
 
@@ -79,10 +107,13 @@ class DeliveredTask(Task[Any, Any]):
         try:
             raise self.retry(countdown=COME_BACK_SECONDS, max_retries=None) from None
         except (BrokerError, OSError) as away:
-            with suppress(RedisError):  # the task has not killed anything
-                leases = current_deployment().store.leases
-                leases.forgive_delivery(str(self.request.id))
+            with suppress(RedisError):
+                self._forgive()  # it has not killed anything
             raise Reject(away, requeue=True) from away
+
+    def _forgive(self) -> None:
+        leases = current_deployment().store.leases
+        leases.forgive_delivery(str(self.request.id))
 
     def on_failure(self, exc: Exception, *_: Any, **__: Any) -> None:
         """Give back a message that Celery could not bring to its end.

@@ -48,7 +48,8 @@ def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
     with Live(console=console, auto_refresh=False, transient=True) as live:
         drawn = 0.0
         for event in run.events():
-            if event.get("state") == "progress" and (event["seen"] or event["expected"]):
+            counts = (event.get("seen"), event.get("expected"))
+            if event.get("state") == "progress" and any(counts):
                 progress[event["node"]] = (event["seen"], event["expected"])
             if is_result(event):
                 yield as_result(event)

@@ -87,5 +87,5 @@ class StoppedError(TaskError):
     """A task ended its work early because it was asked to, by a cancelled run."""
 
 
-class NewerVersionError(PermanentError):
+class NewerVersionError(TaskError):
     """A newer zocelery has written it: it is left to newer workers."""

@@ -10,7 +10,9 @@ from zocelery.context import RunContext
 from zocelery.gather import gathered
 from zocelery.messages import Member, Missing, Step
 from zocelery.outbox import Outbox
+from zocelery.records import SHED
 from zocelery.unit import Unit
+from zocelery.variables import Variables
 
 
 def make_step(context: RunContext, unit: Unit, outbox: Outbox, payload: Any) -> Step:
@@ -25,8 +27,9 @@ def make_step(context: RunContext, unit: Unit, outbox: Outbox, payload: Any) -> 
         payload=payload,
         job_parameters=node.job_parameters,
         extra=node.extra,
-        environment={"ID": context.run},
+        environment=Variables(context, unit),
         run_id=context.run,
+        unit=unit.id,
         node=unit.node,
         item=unit.place.item,
         members=members,
@@ -77,7 +80,8 @@ def end_unit(
 
 def end_gather(context: RunContext, unit: Unit, step: Step) -> None:
     """Note that a gather has run, and name the members that it had to do without."""
-    errors = {m.item: m.error or "" for m in step.members if not m.ok}
+    failed = (m for m in step.members if not m.ok and m.error != SHED)
+    errors = {m.item: m.error or "" for m in failed}
     errors |= {m.item: "never answered" for m in step.missing}
     context.store.gather_ran(context.run, unit.id)
     if errors:

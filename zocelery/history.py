@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
     make_url,
     select,
 )
@@ -211,6 +212,20 @@ class History:
     def recent_runs(self, limit: int = 50) -> list[dict[str, Any]]:
         """Return the newest runs, newest first."""
         return self._rows(select(runs).order_by(runs.c.submitted.desc()).limit(limit))
+
+    def runs_before(self, before: float) -> list[dict[str, Any]]:
+        """Return the runs that ended before a Unix time in s, oldest first.
+
+        Of a run that has no end the time of its submission counts.
+        """
+        when = func.coalesce(runs.c.ended, runs.c.submitted)
+        return self._rows(select(runs).where(when < before).order_by(when))
+
+    def rerun_links(self) -> dict[str, str]:
+        """Return for each re-run in the history the run that it was made from."""
+        query = select(runs.c.run, runs.c.rerun_of)
+        rows = self._rows(query.where(runs.c.rerun_of.is_not(None)))
+        return {row["run"]: row["rerun_of"] for row in rows}
 
     def run_nodes(self, run: str) -> list[dict[str, Any]]:
         """Return the units of a run that stand in the history, oldest first."""

@@ -17,9 +17,10 @@ from zocelery.canvas import Place
 from zocelery.context import RunContext, get_context
 from zocelery.deadlines import Deadlines, given_up, note_overdue
 from zocelery.deployment import Deployment
-from zocelery.errors import PermanentError, RecipeError
+from zocelery.errors import NewerVersionError, PermanentError, RecipeError
 from zocelery.outbox import ask_for_end, is_idle
 from zocelery.publication import begin_run
+from zocelery.retention import prune_if_due
 from zocelery.store import RunStore
 from zocelery.unfinished import LOST, end_overdue, end_unfinished, is_overdue
 
@@ -52,6 +53,7 @@ class Janitor:
                 store = self._deployment.store
                 if store.leases.acquire(LEASE, self._owner, 3 * self._interval):
                     self.round(store)
+                    prune_if_due(self._app, self._deployment)
             except Exception:
                 logger.exception("A round of the janitor broke off")
 
@@ -81,6 +83,8 @@ class Janitor:
         store.keep_recipe(run, self._deployment.settings.redis.gather_expires)
         try:
             context = get_context(self._app, run)
+        except NewerVersionError:
+            return set()
         except (PermanentError, RecipeError) as error:
             end_unfinished(self._deployment, run, str(error))
             return set()

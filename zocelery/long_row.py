@@ -7,7 +7,7 @@ the message only stores this row, and is acknowledged.
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from zocelery.leases import PREFIX
@@ -52,8 +52,9 @@ class LongRow:
 
     @classmethod
     def load(cls, text: str) -> "LongRow":
-        """Read what `dump` wrote."""
-        return cls(**json.loads(text))
+        """Read what `dump` wrote, here or in a newer version, which may add fields."""
+        found = json.loads(text)
+        return cls(**{f.name: found[f.name] for f in fields(cls) if f.name in found})
 
     @property
     def order(self) -> tuple[int, float]:

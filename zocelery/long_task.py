@@ -34,6 +34,7 @@ from zocelery.logs import log_context
 from zocelery.long_row import ROWS, WAKE, LongRow, wake_foreman
 from zocelery.messages import Step
 from zocelery.outbox import Outbox, check_json
+from zocelery.pauses import Pauses
 from zocelery.recipe import Retry
 from zocelery.registry import task_function
 from zocelery.run_log import RunLog
@@ -55,6 +56,7 @@ class _Begun:
 
     thread: threading.Thread
     stopping: threading.Event
+    is_over: threading.Event
 
 
 class Foreman:
@@ -67,6 +69,7 @@ class Foreman:
         self._slots = slots
         self._owner = f"{identity.host_name()}:{time.time_ns()}"
         self._lease = deployment.settings.workers.task_lease
+        self._beamline = deployment.settings.workers.beamline
         self._begun: dict[str, _Begun] = {}
         self._ended = threading.Event()
         self._idle = threading.Event()
@@ -105,7 +108,7 @@ class Foreman:
             wake_foreman(store)
 
     def _running(self) -> dict[str, _Begun]:
-        self._begun = {u: b for u, b in self._begun.items() if b.thread.is_alive()}
+        self._begun = {u: b for u, b in self._begun.items() if not b.is_over.is_set()}
         return self._begun
 
     def _renew(self, store: RunStore) -> None:
@@ -121,11 +124,13 @@ class Foreman:
         What has been cancelled needs no slot.
         """
         running = self._running()
+        paused = Pauses(store.client).paused(self._beamline)
+        slots = 0 if "wrappers" in paused else self._slots
         rows = [LongRow.load(text) for text in store.client.hvals(ROWS)]
         for row in sorted(rows, key=lambda row: row.order):
             if row.unit in running or row.not_before > time.time():
                 continue
-            full = len(running) >= self._slots
+            full = len(running) >= slots
             if full and store.state(row.run) != "cancelled":
                 continue
             if store.leases.acquire(f"long:{row.unit}", self._owner, self._lease):
@@ -136,17 +141,19 @@ class Foreman:
         if text is None:
             store.leases.release(f"long:{unit}", self._owner)
             return
-        row, stopping = LongRow.load(text), threading.Event()
+        row, begun = LongRow.load(text), (threading.Event(), threading.Event())
         thread = threading.Thread(
             target=self._work,
-            args=(row, stopping),
+            args=(row, *begun),
             name=f"long {row.node}",
             daemon=True,
         )
-        self._begun[unit] = _Begun(thread, stopping)
+        self._begun[unit] = _Begun(thread, *begun)
         thread.start()
 
-    def _work(self, row: LongRow, stopping: threading.Event) -> None:
+    def _work(
+        self, row: LongRow, stopping: threading.Event, is_over: threading.Event
+    ) -> None:
         store = self._deployment.store
         with log_context(run=row.run, node=row.node, item=row.item):
             try:
@@ -158,7 +165,10 @@ class Foreman:
                 logger.exception("The long task broke off; it is begun again")
                 stopping.wait(RECORD_PAUSE)
             finally:
-                store.leases.release(f"long:{row.unit}", self._owner)
+                try:
+                    store.leases.release(f"long:{row.unit}", self._owner)
+                finally:
+                    is_over.set()  # before others are woken: its slot is free
                 wake_foreman(store)
 
 

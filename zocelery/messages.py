@@ -1,6 +1,6 @@
 """What a task is given and what it says: steps, members, bursts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -59,8 +59,11 @@ class Step:
     job_parameters: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     """The node's other keys (`gridinfo` ...), placeholders filled in."""
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: MutableMapping[str, Any] = field(default_factory=dict)
+    """Variables: `ID` is the run's id; all that descends from here sees what is set."""
     run_id: str = ""
+    unit: str = ""
+    """Tells this execution from all others, the same in every try."""
     node: str = ""
     item: str = ""
     """Which member of a fan-out this is; "" outside of one."""

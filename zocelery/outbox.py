@@ -16,6 +16,7 @@ from zocelery.catalogue import ChannelKind
 from zocelery.context import RunContext
 from zocelery.egress import send_to_foreign_queue
 from zocelery.errors import PermanentError
+from zocelery.flow import refuse_too_many, shed_surplus
 from zocelery.messages import Emission
 from zocelery.parts import own_parts, passed_on_parts
 from zocelery.plan import ERROR_CHANNEL, Edge, Fan
@@ -93,6 +94,7 @@ class Outbox:
         fan = Fan(self._unit.node, edge.channel)
         stream = self._open_fan(fan)
         items = [str(emission.item) for emission in emissions]
+        refuse_too_many(self._context, fan.node, stream, items)
         self._await_item_gathers(fan, stream, items)
         for target, copy in edge.copies():
             self._send_members_to(target, copy, fan, stream, emissions)
@@ -275,15 +277,22 @@ class Outbox:
             for emission in emissions:
                 send_to_foreign_queue(context, target, emission.payload)
             return
-        units = [self._child(fan.channel, target, e.item, copy) for e in emissions]
         depth = self._unit.place.depth + 1
+        units = {
+            self._child(fan.channel, target, e.item, copy): e.payload for e in emissions
+        }
+        items = (Place(stream, str(e.item), depth) for e in emissions)
+        places = dict(zip(units, items, strict=True))
+        if context.recipe.nodes[target].shed:
+            source = f"{fan.node}/{fan.channel}"
+            for unit in shed_surplus(context, target, places, source):
+                del units[unit]
         with (
-            self._announced(target, units),
+            self._announced(target, list(units)),
             context.app.producer_pool.acquire(block=True) as producer,
         ):
-            for unit, emission in zip(units, emissions, strict=True):
-                place = Place(stream, str(emission.item), depth)
-                signature = context.canvas.node(target, unit, emission.payload, place)
+            for unit, payload in units.items():
+                signature = context.canvas.node(target, unit, payload, places[unit])
                 signature.apply_async(producer=producer)
 
     def _leave_members(

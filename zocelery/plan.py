@@ -77,6 +77,7 @@ class Plan:
         self._parts = {g: self._count_parts(g) for g in self.gathers}
         self.error_region = self._find_error_region()
         self._refuse_too_many_paths()
+        self._refuse_shedding()
 
     def spec(self, node: str) -> TaskSpec | None:
         """Return the spec of the node's task; None for a queue that others serve."""
@@ -202,6 +203,21 @@ class Plan:
                 raise RecipeError(
                     f"recipe {self.recipe.name!r}, node {gather!r}: {paths} paths "
                     f"lead into it, {MOST_PATHS} are allowed; gather earlier"
+                )
+
+    def _refuse_shedding(self) -> None:
+        edges = (e for name in self.recipe.nodes for e in self.edges[name])
+        streamed = {
+            target
+            for edge in edges
+            if edge.kind is ChannelKind.STREAM
+            for target in edge.targets
+        }
+        for node in self.recipe:
+            if node.shed and (self.is_gather(node.name) or node.name not in streamed):
+                raise RecipeError(
+                    f"recipe {self.recipe.name!r}, node {node.name!r}: shed is for "
+                    "nodes that run once for each member of a stream"
                 )
 
     def _find_error_region(self) -> frozenset[str]:

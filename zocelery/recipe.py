@@ -66,6 +66,8 @@ class Node(Frozen):
     foreach: str | None = None
     """The node runs once for each member of the list under this key of the payload
     ("" for the payload itself)."""
+    shed: bool = False
+    """Members of a stream for which no worker is idle are dropped and counted."""
     retry: Retry | None = None
     timeout: float | None = None
     """Seconds that one try of this node may take."""
@@ -112,6 +114,14 @@ class Recipe(Frozen):
     def __iter__(self) -> Iterator[Node]:  # type: ignore[override]  # nodes, not fields
         """Iterate over the nodes in recipe order."""
         return iter(self.nodes.values())
+
+    @classmethod
+    def restore(cls, stored: Any) -> "Recipe":
+        """Return a recipe as `model_dump` has stored it, here or in a newer version.
+
+        Keys that a newer version has added are passed over.
+        """
+        return cls.model_validate(stored, extra="ignore")
 
     def parents(self) -> Mapping[str, tuple[str, ...]]:
         """For each node the nodes that feed it, error edges included."""

@@ -35,6 +35,7 @@ _EXPECTED: Mapping[str, str] = MappingProxyType(
         "timeout": "a number of seconds above 0",
         "deadline": "a number of seconds above 0",
         "gather": 'true, false or "join"',
+        "shed": "true or false",
         "retry": "an object with attempts, pause and longest_pause",
         "attempts": "a whole number from 1 to 100",
         "pause": "a number of seconds above 0, at most 3600",

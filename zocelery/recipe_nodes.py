@@ -37,6 +37,7 @@ def read_node(name: str, raw: Mapping[str, Any], *, numbered: bool) -> Node:
         transport_delay=float(own.get("transport-delay") or 0),
         description=own.get("description") or "",
         gather=own.get("gather") or False,
+        shed=own.get("shed") or False,
         retry=None if retry is None else Retry(**retry),
         extra=extra,
         **fields,
@@ -113,6 +114,7 @@ def _dump_plainly(node: Node, numbered: bool) -> dict[str, Any]:
         **{key: dict(getattr(node, key)) for key in _MAPPING_KEYS},
         **{key: getattr(node, key) for key in _NUMBER_KEYS},
         "gather": node.gather,
+        "shed": node.shed,
         "output": _dump_outputs(node, numbered),
         "error": dump_targets(node.error, numbered=numbered),
     }

@@ -91,6 +91,11 @@ class NodeDocument(Document):
         description="Run once for each member of the list under this key of the "
         'payload; "" is the payload itself.',
     )
+    shed: bool | None = Field(
+        None,
+        description="true: drop members of a fan-out for which no worker is idle; "
+        "they are counted, and named where the fan-out is gathered.",
+    )
     retry: RetryDocument | None = Field(
         None, description="Tries after failures that may pass."
     )

@@ -4,6 +4,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+SHED = "shed: no worker was idle"
+"""The error of a member that was dropped because its node sheds."""
+
 
 @dataclass(frozen=True, slots=True)
 class FanRecord:

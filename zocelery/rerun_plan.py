@@ -100,7 +100,7 @@ class RerunPlan:
         if self._plan.spec(node) is None:
             return True  # whoever serves the queue knows
         counts = self._past.counts.get(node, {})
-        done = counts.get("done", 0) + counts.get("skipped", 0)
+        done = sum(counts.get(state, 0) for state in ("done", "skipped", "shed"))
         return bool(self._past.counts) and done == counts.get("total", 0)
 
     # what follows from it

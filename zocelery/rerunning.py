@@ -21,8 +21,8 @@ from zocelery.registry import load_catalogue
 from zocelery.rerun_plan import Past, RerunPlan
 from zocelery.run import ENDED, Run
 from zocelery.submission import Urgency, check_nodes, launch
+from zocelery.unfinished import LOST
 
-LOST = "its live state in Redis was lost"
 _PLAIN_KEYS = {"description", "spelling", "retry", "timeout", "deadline"}
 """A node's keys that change nothing about its answer."""
 
@@ -108,7 +108,7 @@ def plan_rerun(
     deployment = current_deployment()
     catalogue = load_catalogue(deployment.settings.queues)
     row = _ended_run(run, deployment)
-    before = Recipe.model_validate(row["document"])
+    before = Recipe.restore(row["document"])
     template, recipe = _recipe(row, before, parameters or {}, catalogue)
     check_recipe(recipe, catalogue)
     plan = Plan(recipe, catalogue)
@@ -117,7 +117,7 @@ def plan_rerun(
     else:
         wanted = set(plan.recipe.nodes)
     worked_out = RerunPlan(plan, _past(row, deployment), wanted)
-    if not worked_out.again:
+    if not worked_out.again and row["state"] == "finished":
         raise ParameterError(
             f"run {row['run']}: nothing of it would be run again; --from NODE says "
             "what shall be, members of fan-outs that failed included"
@@ -154,11 +154,13 @@ def _ended_run(run: str, deployment: Deployment) -> dict[str, Any]:
 
 
 def _past(row: Mapping[str, Any], deployment: Deployment) -> Past:
-    units = deployment.history.run_nodes(row["run"])
+    units, store = deployment.history.run_nodes(row["run"]), deployment.store
+    # what late tasks count after Redis has lost its data is not the whole
+    live = store.counts(row["run"]) if store.state(row["run"]) else {}
     return Past(
         run=row["run"],
         units={unit["unit"]: unit for unit in units},
-        counts=row["counts"] or deployment.store.counts(row["run"]),
+        counts=row["counts"] or live,
         reused=frozenset(row["reused"] or ()),
     )
 
@@ -170,7 +172,7 @@ def _recipe(
     catalogue: Catalogue,
 ) -> tuple[Recipe | None, Recipe]:
     """Return the recipe with its placeholders, if it is known, and filled in."""
-    template = row["template"] and Recipe.model_validate(row["template"])
+    template = row["template"] and Recipe.restore(row["template"])
     if not changes:
         return template, before
     template = template or _from_library(row, before)

@@ -25,6 +25,8 @@ class NodeStatus(Frozen):
     """Units known so far: 1, or the members of a fan-out."""
     done: int = 0
     failed: int = 0
+    shed: int = 0
+    """Members that were dropped because no worker was idle."""
     started: float | None = None
     """Unix time, s."""
     ended: float | None = None
@@ -194,7 +196,7 @@ def find_run(run: str, deployment: Deployment) -> Run:
 
 def is_result(event: Mapping[str, Any]) -> bool:
     """Whether an event tells how a unit ended and what it answered."""
-    told = "value" in event or event.get("state") in ("failed", "parked")
+    told = "value" in event or event.get("state") in ("failed", "parked", "shed")
     return told and "node" in event
 
 
@@ -229,6 +231,7 @@ def _node_status(
         total=total,
         done=done,
         failed=failed,
+        shed=counts.get("shed", 0),
         started=unit.get("started"),
         ended=unit.get("ended"),
         error=unit.get("error"),

@@ -48,6 +48,14 @@ class HistorySettings(_Section):
     url: str
 
 
+class LimsSettings(_Section):
+    """The LIMS, and where on the facility's disks things are."""
+
+    url: str
+    layout: Literal["diamond", "generic"]
+    ready_timeout: float = Field(ge=0)
+
+
 class RecipeSettings(_Section):
     """Where recipes are found."""
 
@@ -78,6 +86,7 @@ class WorkerSettings(_Section):
     task_lease: float = Field(ge=1)
     gather_lease: float = Field(ge=1)
     delivery_limit: int = Field(ge=1)
+    image_limit: float = Field(ge=0)
     largest_message: int = Field(gt=0)
     beamline: str
 
@@ -111,6 +120,7 @@ class Settings(_Section):
     broker: BrokerSettings
     redis: RedisSettings
     history: HistorySettings
+    lims: LimsSettings
     recipes: RecipeSettings
     queues: QueueSettings
     priority: PrioritySettings

@@ -14,7 +14,6 @@ from zocelery.catalogue import Catalogue
 from zocelery.context import RunContext
 from zocelery.deployment import Deployment, current_deployment, without_password
 from zocelery.errors import ParameterError, ServerUnreachableError, ZoceleryError
-from zocelery.history_tables import SCHEMA_VERSION
 from zocelery.parameters import fill_in
 from zocelery.plan import Plan
 from zocelery.publication import begin_run
@@ -25,6 +24,7 @@ from zocelery.recipe_library import RecipeLibrary, current_library
 from zocelery.registry import load_catalogue
 from zocelery.run import Run, find_run
 from zocelery.settings import current_settings
+from zocelery.versions import MESSAGE_VERSION
 
 Urgency = Literal["live", "reprocessing"]
 RecipeLike = Recipe | Mapping[str, Any] | str | Path
@@ -37,6 +37,7 @@ def submit(
     *,
     run_id: str | None = None,
     urgency: Urgency = "live",
+    deadline: float | None = None,
 ) -> Run:
     """Start a run of `recipe` on the deployment of the configuration.
 
@@ -45,6 +46,8 @@ def submit(
         parameters: what fills its placeholders; `guid` gives the run its id.
         run_id: the run's id; a run with this id that exists is returned as it is.
         urgency: "live" overtakes "reprocessing" in the queue of images.
+        deadline: seconds after which a run that has not ended has failed; by default
+            the setting `run.deadline`.
 
     Returns:
         A handle to wait for the run, to follow and to cancel it.
@@ -58,7 +61,12 @@ def submit(
     found = resolve_recipe(recipe, current_library(settings.recipes))
     prepared = prepare(found, parameters or {}, catalogue)
     return launch(
-        prepared, parameters or {}, run_id=run_id, urgency=urgency, template=found
+        prepared,
+        parameters or {},
+        run_id=run_id,
+        urgency=urgency,
+        deadline=deadline,
+        template=found,
     )
 
 
@@ -68,6 +76,7 @@ def launch(
     *,
     run_id: str | None = None,
     urgency: Urgency = "live",
+    deadline: float | None = None,
     template: Recipe | None = None,
     rerun: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -78,6 +87,7 @@ def launch(
         parameters: what has filled it.
         run_id: the run's id.
         urgency: "live" overtakes "reprocessing" in the queue of images.
+        deadline: seconds after which a run that has not ended has failed.
         template: the recipe before it was filled in, for re-runs with others.
         rerun: what is reused of which other run; see `zocelery.rerunning`.
     """
@@ -88,12 +98,15 @@ def launch(
     identity.check_run_id(run)
     check_servers(app, deployment)
     record = {
-        "version": SCHEMA_VERSION,
+        "version": MESSAGE_VERSION,
         "recipe": prepared.model_dump(mode="json"),
         "template": template.model_dump(mode="json") if template else None,
         "parameters": dict(parameters),
         "priority": getattr(deployment.settings.priority, urgency),
     }
+    seconds = deadline or deployment.settings.run.deadline
+    if seconds:
+        record["deadline"] = seconds
     if rerun:
         record["rerun"] = dict(rerun)
     catalogue = load_catalogue(deployment.settings.queues)
@@ -178,8 +191,8 @@ def start_run(
 ) -> Run:
     """Store the run and publish its canvas; the second time for an id does nothing."""
     store = deployment.store
-    if store.state(run) is None and deployment.history.find_run(run) is not None:
-        return Run(run, deployment)  # its live state has expired, or is lost
+    if _is_past(deployment, run, record):
+        return Run(run, deployment)
     context = RunContext(app, deployment, catalogue, run, record)
     fresh = store.create_run(run, record, deployment.settings.redis.gather_expires)
     if not fresh:
@@ -194,6 +207,20 @@ def start_run(
             _withdraw(deployment, run)
         raise
     return Run(run, deployment)
+
+
+def _is_past(deployment: Deployment, run: str, record: Mapping[str, Any]) -> bool:
+    """Whether the run is in the history and its live state has expired, or is lost.
+
+    Raises:
+        ParameterError: another run with the same id is.
+    """
+    if deployment.store.state(run) is not None:
+        return False
+    known = deployment.history.find_run(run)
+    if known is not None and known["document"] != record["recipe"]:
+        raise ParameterError(f"run id {run!r} is taken by another run")
+    return known is not None
 
 
 def _withdraw(deployment: Deployment, run: str) -> None:

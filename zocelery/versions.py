@@ -1,9 +1,9 @@
 """Versions: what a worker does with what a newer zocelery has written.
 
-Messages and stored runs carry the major version of their form. Within one major version
-something may only be added, which older workers pass over. What is of a newer one is not
-guessed at: the message is parked, to be re-injected when newer workers serve its queue;
-stored rows and runs are left to newer workers.
+Messages and stored runs carry the major version of their form. Within one of these
+something may only be added, which older workers pass over. What is of a newer one is
+not guessed at: the message is parked, to be re-injected when newer workers serve its
+queue; stored rows and runs are left to newer workers.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from zocelery.errors import NewerVersionError
 
 MESSAGE_VERSION = 1
-"""Of messages, of the recipe stored with a run, and of rows of watches and long tasks."""
+"""Of messages, of what is stored with a run, and of rows of watches and long tasks."""
 VERSION_HEADER = "zocelery"
 """The header of every message that says its version; without it, it is 1."""
 

@@ -21,9 +21,11 @@ from zocelery.context import RunContext, get_context
 from zocelery.deployment import Deployment
 from zocelery.errors import PermanentError, UserError
 from zocelery.execution import end_unit, make_step, start_try
+from zocelery.flow import has_room
 from zocelery.logs import log_context
 from zocelery.messages import Burst, Emission
 from zocelery.outbox import Outbox
+from zocelery.pauses import Pauses
 from zocelery.registry import task_function
 from zocelery.store import RunStore
 from zocelery.task import PASSING_ERRORS
@@ -32,6 +34,8 @@ from zocelery.watch_row import ROWS, WAKE, WatchRow
 
 logger = logging.getLogger(__name__)
 
+SHORTEST_WAIT, LONGEST_WAIT = 0.05, 1.0
+"""Seconds between two looks whether a run has room for more members."""
 MOST_TRIES = 5
 """A watch that fails this often with an unexpected error is given up."""
 
@@ -52,6 +56,7 @@ class Keeper:
         self._app = app
         self._deployment = deployment
         self._most = most
+        self._beamline = deployment.settings.workers.beamline
         self._owner = f"{identity.host_name()}:{time.time_ns()}"
         self._kept: dict[str, _Kept] = {}
         self._ended = threading.Event()
@@ -89,8 +94,10 @@ class Keeper:
     def _adopt(self, store: RunStore, lease: float) -> None:
         """Renew the leases of what is kept; take every row that nobody keeps."""
         self._kept = {u: k for u, k in self._kept.items() if k.thread.is_alive()}
+        paused = Pauses(store.client).paused(self._beamline)
+        most = 0 if "watch" in paused else self._most
         for unit, text in store.client.hgetall(ROWS).items():
-            if unit not in self._kept and len(self._kept) >= self._most:
+            if unit not in self._kept and len(self._kept) >= most:
                 continue
             ours = store.leases.acquire(f"watch:{unit}", self._owner, lease)
             if unit in self._kept and not ours:  # it has lapsed: somebody else has it
@@ -176,11 +183,27 @@ class Watch:
         spec = context.plan.spec(self._unit.node)
         bursts: Iterator[Burst] = task_function(spec)(step, dict(self._row.state))
         for burst in bursts:
+            if burst.emissions and not self._wait_for_room():
+                return False
             self._send(burst)
             if context.is_cancelled():
                 return True
             if self._ended.wait(burst.pause) if burst.pause else self._ended.is_set():
                 return False
+        return True
+
+    def _wait_for_room(self) -> bool:
+        """Wait while too much of the run is under way; False if the worker stops.
+
+        What is not sent now is seen again by whoever takes the watch over.
+        """
+        context, pause = self._context, SHORTEST_WAIT
+        while not has_room(context):
+            if context.is_cancelled():
+                return True
+            if self._ended.wait(pause):
+                return False
+            pause = min(2 * pause, LONGEST_WAIT)
         return True
 
     def _send(self, burst: Burst) -> None:

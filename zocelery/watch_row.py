@@ -1,7 +1,7 @@
 """The stored row of a watch: enough to run it on any worker of the queue `watch`."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from zocelery.leases import PREFIX
@@ -36,9 +36,10 @@ class WatchRow:
 
     @classmethod
     def load(cls, text: str) -> "WatchRow":
-        """Read what `dump` wrote."""
-        fields = json.loads(text)
-        return cls(**{**fields, "sent": tuple(fields["sent"])})
+        """Read what `dump` wrote, here or in a newer version, which may add fields."""
+        found = json.loads(text)
+        known = {f.name: found[f.name] for f in fields(cls) if f.name in found}
+        return cls(**{**known, "sent": tuple(found["sent"])})
 
 
 def store_watch(store: RunStore, run: str, unit: Unit, payload: Any) -> None:

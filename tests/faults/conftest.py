@@ -1,12 +1,15 @@
 """The site that most cases share, its images, and the short and the long form."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.faults.duplicates import purge
 from tests.faults.grid_run import GridRun, Outcome, Scan
-from tests.faults.site import Site, running_site
+from tests.faults.site import Site, Worker, running_site
 from zocelery_tasks.simulation.scans import simulate_grid
 
 
@@ -32,7 +35,7 @@ def scan(is_full: bool, tmp_path_factory: pytest.TempPathFactory) -> Scan:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Servers and one worker for each kind of work, which are started again."""
     with running_site(tmp_path_factory.mktemp("site")) as site:
-        site.add_worker("control", "control,lims", "threads", 4)
+        site.add_worker("control", "control", "threads", 4)
         site.add_worker("watch", "watch", "threads", 2)
         site.add_worker("images", "images", "prefork", 2)
         site.add_worker("wrappers", "wrappers", "prefork", 1)
@@ -45,6 +48,36 @@ def whole(site: Site) -> Site:
     """The shared site with everything in it running."""
     site.start_workers()
     return site
+
+
+@pytest.fixture
+def victim(whole: Site) -> Iterator[Callable[..., Worker]]:
+    """Start a worker of the queue `lims`, which no other worker serves, as asked.
+
+    `victim("prefork", 1, setting=value)` starts one with a setting of Celery changed.
+    """
+    started: list[Worker] = []
+
+    def start(pool: str, concurrency: int = 1, **settings: Any) -> Worker:
+        for earlier in started:
+            earlier.stop()
+        purge(whole.rabbitmq.url, "lims")
+        name = f"victim-{len(started)}"
+        worker = whole.add_worker(name, "lims", pool, concurrency)
+        worker.environment = {
+            **whole.environment,
+            "FAULTS_SETTINGS": json.dumps(settings),
+        }
+        worker.log.unlink(missing_ok=True)
+        worker.start()
+        worker.await_ready()
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        whole.workers.pop(worker.name).stop()
+    purge(whole.rabbitmq.url, "lims")
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,11 @@ class Outcome:
 
 
 class GridRun:
-    """A grid scan that is written while it is analysed."""
+    """A grid scan that is written while it is analysed.
+
+    Beside the node that finds the centre a second one gathers the images: it waits at a
+    gate, which is open unless a test closes it.
+    """
 
     def __init__(self, site: Site, scan: Scan, folder: Path, **centre: Any) -> None:
         """Prepare a run in `folder`; `centre` are parameters of the last node."""
@@ -58,6 +62,8 @@ class GridRun:
         self.site, self.scan, self.folder = site, scan, folder
         self.journal = folder / "journal"
         self.journal.touch()
+        self.gate = folder / "gate"
+        self.gate.touch()
         self._centre = centre
         self._fed = threading.Event()
         self._paused = threading.Event()
@@ -86,7 +92,15 @@ class GridRun:
                     },
                     "output": {"every": "analyse"},
                 },
-                "analyse": {"task": "per_image_analysis", "output": "centre"},
+                "analyse": {
+                    "task": "per_image_analysis",
+                    "output": ["centre", "tally"],
+                },
+                "tally": {
+                    "task": "faults.gather",
+                    "gather": True,
+                    "parameters": {**log, "gate": str(self.gate)},
+                },
                 "centre": {
                     "task": "xray_centering",
                     "gather": True,
@@ -137,6 +151,14 @@ class GridRun:
     def journal_lines(self) -> list[list[str]]:
         """Return what the tasks wrote: word, node, item, process, time."""
         return [line.split() for line in self.journal.read_text().splitlines()]
+
+    def journal_of(self, node: str) -> list[list[str]]:
+        """Return what the tasks of one node wrote."""
+        return [line for line in self.journal_lines() if line[1] == node]
+
+    def is_feeding(self) -> bool:
+        """Whether images are still being written."""
+        return self._feeder.is_alive()
 
     def _look(self, state: str, error: str | None) -> Outcome:
         history = self.site.deployment.history

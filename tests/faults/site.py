@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.faults.duplicates import messages_in
 from zocelery import servers
 from zocelery.deployment import Deployment
+from zocelery.queues import QUEUE_NAMES
 from zocelery.run import Run
 from zocelery.settings import load_settings
 
@@ -194,10 +196,12 @@ def child_processes(pid: int) -> list[int]:
 class Site:
     """Servers, workers and a client on this machine, and their state as of now."""
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, rabbitmq_options: str = "", **variables: str
+    ) -> None:
         self.folder = folder
         self.redis = RedisServer(folder)
-        self.rabbitmq = RabbitServer(folder)
+        self.rabbitmq = RabbitServer(folder, rabbitmq_options)
         self.history = folder / "history" / "history.sqlite"
         self.history.parent.mkdir()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("ZOCELERY_")}
@@ -233,8 +237,12 @@ class Site:
 
     def start_servers(self) -> None:
         """Start the servers and what starts workers again."""
-        self.redis.start()
         self.rabbitmq.start()
+        self.start_without_broker()
+
+    def start_without_broker(self) -> None:
+        """Start Redis and what starts workers again; the broker is another's."""
+        self.redis.start()
         self._supervisor.start()
 
     def start_workers(self) -> None:
@@ -253,14 +261,23 @@ class Site:
     ) -> Run:
         """Submit a run through the client and return its handle."""
         request = {"recipe": recipe, "parameters": parameters or {}, **options}
+        answer = self.request(request)
+        assert "run" in answer, answer
+        return Run(answer["run"], self.deployment)
+
+    def request(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Let the client submit a run; return its id, or what was wrong."""
         client = self._open_client()
         assert client.stdin is not None
         assert client.stdout is not None
         client.stdin.write(json.dumps(request) + "\n")
         client.stdin.flush()
-        answer = json.loads(client.stdout.readline())
-        assert "run" in answer, answer
-        return Run(answer["run"], self.deployment)
+        answer: dict[str, Any] = json.loads(client.stdout.readline())
+        return answer
+
+    def waiting_messages(self) -> int:
+        """Return how many messages wait in the queues for work."""
+        return messages_in(self.rabbitmq.url, QUEUE_NAMES)
 
     def logs(self) -> str:
         """Return the end of what each worker has said."""
@@ -306,9 +323,11 @@ class Site:
 
 
 @contextmanager
-def running_site(folder: Path, **variables: str) -> Iterator[Site]:
+def running_site(
+    folder: Path, rabbitmq_options: str = "", **variables: str
+) -> Iterator[Site]:
     """Yield a site with its servers running and without workers."""
-    site = Site(folder, **variables)
+    site = Site(folder, rabbitmq_options, **variables)
     try:
         site.start_servers()
         yield site

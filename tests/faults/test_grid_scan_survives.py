@@ -3,29 +3,19 @@
 import os
 import random
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.faults.duplicates import everything_twice
 from tests.faults.grid_run import GridRun, Outcome, Scan
+from tests.faults.outcomes import assert_no_twins, assert_same
 from tests.faults.site import Site, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-
-
-def assert_same(outcome: Outcome, undisturbed: Outcome) -> None:
-    """Say what differs from the run that nothing happened to."""
-    assert (outcome.state, outcome.error) == ("finished", None)
-    assert outcome.failures == []
-    lost = undisturbed.members.keys() - outcome.members.keys()
-    assert not lost
-    assert {item: n for item, n in outcome.told.items() if n > 1} == {}
-    assert outcome.members == undisturbed.members
-    assert outcome.results == undisturbed.results
-    assert outcome.rows == undisturbed.rows
-    assert outcome.done == undisturbed.done
-    assert outcome.counts == undisturbed.counts
 
 
 def test_nothing_happens(undisturbed: Outcome, scan: Scan):
@@ -34,6 +24,7 @@ def test_nothing_happens(undisturbed: Outcome, scan: Scan):
     assert undisturbed.told == {str(n): 1 for n in range(1, count + 1)}
     assert '"missing": []' in undisturbed.results
     assert '"status": "ok"' in undisturbed.results
+    assert f'"count": {count}' in undisturbed.results
 
 
 def kill_a_child(site: Site) -> None:
@@ -50,6 +41,15 @@ def kill_the_watcher(site: Site) -> None:
 
 def kill_the_worker_of_the_long_task(site: Site) -> None:
     site.workers["wrappers"].kill()
+
+
+def kill_the_worker_of_gathers(site: Site) -> None:
+    site.workers["control"].kill()
+
+
+def stop_and_start_each_worker(site: Site) -> None:
+    for worker in site.workers.values():
+        worker.kill(signal.SIGTERM)
 
 
 def kill_all_workers(site: Site) -> None:
@@ -79,7 +79,9 @@ FAULTS: list[Callable[[Site], None]] = [
     kill_the_images_worker,
     kill_the_watcher,
     kill_the_worker_of_the_long_task,
+    kill_the_worker_of_gathers,
     kill_all_workers,
+    stop_and_start_each_worker,
     restart_rabbitmq,
     crash_rabbitmq,
     crash_redis,
@@ -100,10 +102,128 @@ def test_a_grid_scan_survives(
     assert_no_twins(grid)
 
 
-def assert_no_twins(grid: GridRun) -> None:
-    """The long task never ran beside itself, and ended once."""
-    lines = [line for line in grid.journal_lines() if line[1] == "long"]
-    words = [line[0] for line in lines]
-    assert words.count("end") == 1
-    assert words[-1] == "end", "it was started again after its end"
-    assert lines[-1][3] == lines[-2][3], "another process ended it than began it last"
+def test_a_gather_whose_worker_dies_in_it_is_run_by_another(
+    whole: Site, scan: Scan, undisturbed: Outcome, tmp_path: Path
+):
+    grid = GridRun(whole, scan, tmp_path)
+    grid.gate.unlink()
+    grid.start()
+    begun = wait_until(lambda: grid.journal_of("tally"), "the gather")
+    assert int(begun[0][3]) == whole.workers["control"].pid
+    whole.workers["control"].kill()
+    grid.gate.touch()
+    assert_same(grid.outcome(), undisturbed)
+    assert [line[0] for line in grid.journal_of("tally")] == ["start", "start", "end"]
+
+
+def test_redis_is_away_while_images_end(
+    whole: Site, scan: Scan, undisturbed: Outcome, tmp_path: Path
+):
+    grid = GridRun(whole, scan, tmp_path).start().await_images(0.5)
+    whole.redis.kill()
+    wait_until(lambda: not grid.is_feeding(), "the last image")
+    whole.redis.start()
+    assert_same(grid.outcome(), undisturbed)
+    assert_no_twins(grid)
+
+
+def test_rabbitmq_is_away_while_the_last_images_come(
+    whole: Site, scan: Scan, undisturbed: Outcome, tmp_path: Path
+):
+    grid = GridRun(whole, scan, tmp_path).start().await_images(0.5)
+    whole.rabbitmq.stop()
+    wait_until(lambda: not grid.is_feeding(), "the last image")
+    whole.rabbitmq.start()
+    assert_same(grid.outcome(), undisturbed)
+    assert_no_twins(grid)
+
+
+def test_a_run_that_redis_has_lost_is_marked_as_failed(
+    whole: Site, scan: Scan, tmp_path: Path
+):
+    grid = GridRun(whole, scan, tmp_path).start().await_images(0.25)
+    whole.redis.kill()
+    whole.redis.forget()
+    whole.redis.start()
+    history = whole.deployment.history
+    wait_until(lambda: history.run(grid.run.id)["state"] != "running", "the janitor")
+    status = grid.run.status()
+    assert status.state == "failed"
+    assert "live state in Redis is lost" in str(status.error)
+    wait_until(lambda: not grid.is_feeding(), "the last image")
+    wait_until(lambda: whole.waiting_messages() == 0, "the queues")
+
+
+def test_the_history_is_away_for_a_while(
+    whole: Site, scan: Scan, undisturbed: Outcome, tmp_path: Path
+):
+    grid = GridRun(whole, scan, tmp_path).start().await_images(0.25)
+    home = whole.history.parent
+    away = home.rename(home.with_name("away"))
+    store = whole.deployment.store
+    wait_until(lambda: not grid.is_feeding(), "the last image")
+    total = len(scan.files)
+    wait_until(lambda: grid.images_done() == total, "the images")
+    wait_until(lambda: grid.journal_of("tally"), "the gather")
+    assert store.state(grid.run.id) == "running"
+    away.rename(home)
+    assert_same(grid.outcome(), undisturbed)
+    assert_no_twins(grid)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"only root may mount a small disk: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_holds_up_the_result_until_there_is_room(
+    whole: Site, scan: Scan, undisturbed: Outcome, small_disk: Path, tmp_path: Path
+):
+    filling, result = small_disk / "filling", small_disk / "centre.json"
+    grid = GridRun(whole, scan, tmp_path / "run", output=str(result)).start()
+    with pytest.raises(OSError, match="No space"):
+        filling.write_bytes(bytes(100_000))
+    history = whole.deployment.history
+    wait_until(
+        lambda: [t for t in history.run_tries(grid.run.id) if t["state"] == "retry"],
+        "a try that found no room",
+    )
+    assert not list(small_disk.glob("*.json*"))
+    filling.unlink()
+    assert_same(grid.outcome(), undisturbed)
+    assert result.stat().st_size > 100
+
+
+def test_every_message_comes_twice(
+    whole: Site, scan: Scan, undisturbed: Outcome, tmp_path: Path
+):
+    with everything_twice(whole.rabbitmq.url) as duplicator:
+        grid = GridRun(whole, scan, tmp_path).start()
+        first = grid.outcome()
+        wait_until(lambda: whole.waiting_messages() == 0, "the queues")
+        assert_same(first, undisturbed)
+        assert duplicator.copies > len(scan.files)
+    assert_same(grid.outcome(), undisturbed)
+    assert_no_twins(grid)
+
+
+def test_a_task_of_a_minute_is_begun_again_by_another_worker(
+    whole: Site, scan: Scan, undisturbed: Outcome, tmp_path: Path, is_full: bool
+):
+    if not is_full:
+        pytest.skip("takes two minutes: --faults=full")
+    grid = GridRun(whole, replace(scan, long_seconds=60.0), tmp_path).start()
+    wait_until(lambda: grid.journal_of("long"), "the long task")
+    whole.workers["wrappers"].kill()
+    whole.rabbitmq.stop()
+    whole.rabbitmq.start()
+    assert_same(grid.outcome(240), undisturbed)
+    assert_no_twins(grid)

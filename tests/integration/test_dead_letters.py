@@ -1,4 +1,4 @@
-"""Dead letters on real servers: nothing is lost, nothing is doubled, whoever interferes."""
+"""Dead letters on real servers: nothing is lost or doubled, whoever interferes."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -368,6 +369,7 @@ def test_a_thousand_letters_survive_purge_and_reinjection_and_come_out_once_each
     assert letters("images") == []
 
 
+@pytest.mark.timeout(300)
 def test_two_reinjections_at_the_same_time_send_each_letter_once(tmp_path: Path):
     run = many(tmp_path / "x_1.cbf", 100)
     write_cbf(tmp_path / "x_1.cbf", PIXELS)
@@ -461,8 +463,20 @@ MALFORMED: Mapping[str, tuple[bytes, Mapping[str, Any], Mapping[str, Any], str]]
     "yaml": (b"a: 1", HEADERS, {"content_type": "application/x-yaml"}, "only JSON"),
     "text": (b"x", HEADERS, {"content_type": "text/plain"}, "only JSON"),
     "raw": (b"x", HEADERS, {"content_type": "application/data"}, "only JSON"),
-    "compressed": (b"x", {**HEADERS, "compression": "gzip"}, {}, "compressed"),
-    "odd encoding": (GOOD, HEADERS, {"content_encoding": "no-such-code"}, ""),
+    "compressed rubbish": (b"x", {**HEADERS, "compression": "gzip"}, {}, "decoded"),
+    "compressed oddly": (b"x", {**HEADERS, "compression": "bzip2"}, {}, "accepted"),
+    "zeros without end": (
+        zlib.compress(bytes(50_000_000)),
+        {**HEADERS, "compression": "application/x-gzip"},
+        {},
+        "expands to more than",
+    ),
+    "compressed, of an unknown task": (
+        zlib.compress(GOOD),
+        {**HEADERS, "compression": "application/x-gzip", "task": "nosuch"},
+        {},
+        "the broker moved it here: rejected",
+    ),
     "unknown task": (GOOD, {**HEADERS, "task": "nosuch"}, {}, "unknown task 'nosuch'"),
     "task that is a table": (GOOD, {**HEADERS, "task": {"a": 1}}, {}, "'task'"),
     "task that is a list": (GOOD, {**HEADERS, "task": [1]}, {}, "'task'"),
@@ -470,7 +484,7 @@ MALFORMED: Mapping[str, tuple[bytes, Mapping[str, Any], Mapping[str, Any], str]]
     "id that is a number": (GOOD, {**HEADERS, "id": 7}, {}, "'id'"),
     "empty id": (GOOD, {**HEADERS, "id": ""}, {}, "'id'"),
     "retries that are text": (GOOD, {**HEADERS, "retries": "x"}, {}, "'retries'"),
-    "eta that is no time": (GOOD, {**HEADERS, "eta": "soon"}, {}, "eta"),
+    "eta that is no time": (GOOD, {**HEADERS, "eta": "soon"}, {}, "ETA"),
     "eta that is a number": (GOOD, {**HEADERS, "eta": 7}, {}, "eta"),
     "odd time limit": (GOOD, {**HEADERS, "timelimit": [1]}, {}, "'timelimit'"),
     "time limit of text": (GOOD, {**HEADERS, "timelimit": ["a", 1]}, {}, "timelimit"),
@@ -536,10 +550,9 @@ def test_the_workers_are_alive_after_all_that(connection: Connection, tmp_path: 
 def test_a_message_that_would_go_elsewhere_or_expire_does_not(connection: Connection):
     headers = {"CC": ["images"], "no": 1}
     publish(connection, b"x", headers, expiration="100", user_id="guest")
-    wait_until(lambda: depth(connection, "dlq.control") == 1)
-    wait_until(lambda: depth(connection, "dlq.images") == 1)  # RabbitMQ's own copy
+    wait_until(lambda: depth(connection, "dlq.control") == 2)  # and RabbitMQ's own copy
     time.sleep(0.3)
-    (letter,) = letters()
+    letter, _ = letters()
     assert letter.headers["x-z-property-expiration"] == "100"
     assert letter.headers["x-z-property-user_id"] == "guest"
     assert letter.headers["x-z-header-CC"] == ["images"]

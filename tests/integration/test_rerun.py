@@ -1,6 +1,7 @@
 """A run that is run again does what is missing, and nothing twice."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -151,6 +152,30 @@ def test_what_a_watch_told_at_its_end_is_told_again_without_watching(tmp_path):
     assert states(again)["c"] == "reused"
 
 
+def test_a_program_that_has_run_for_hours_does_not_run_again(tmp_path):
+    command = ["sh", "-c", f"echo x >> {tmp_path}/starts"]
+    parameters = {"command": command, "working_directory": str(tmp_path)}
+    nodes = {
+        "a": {
+            "task": "command",
+            "parameters": parameters,
+            "output": {"success": "b", "completed": "c"},
+        },
+        "b": {"task": "fail", "output": "d"},
+        "c": {**ECHO, "output": "d"},
+        "d": {"task": "collect"},
+    }
+    first = run(nodes)
+    again = rerun(first.id, failed=True)
+    assert again.wait(WAIT).state == "failed"
+    assert (tmp_path / "starts").read_text() == "x\n"
+    assert tried(again) == ["b"]
+    named = rerun(first.id, from_nodes=["c"])
+    named.wait(WAIT)
+    assert named.results()["c"] == first.results()["c"]
+    assert (tmp_path / "starts").read_text() == "x\n"
+
+
 def test_a_run_whose_redis_has_lost_its_data_is_completed():
     first = run({**FAN, "d": {"task": "fail", "output": "e"}, "e": ECHO})
     current_deployment().store.forget_run(first.id)
@@ -162,6 +187,38 @@ def test_a_run_whose_redis_has_lost_its_data_is_completed():
     assert tried(again) == ["d"]
     assert again.results()["c"] == first.results()["c"]
     assert "Redis" in history.run(first.id)["error"]
+
+
+def test_a_run_that_goes_on_when_redis_loses_its_data_is_completed():
+    nodes = {
+        **FAN,
+        "d": {"task": "echo", "output": "e", "transport-delay": 3},
+        "e": {**ECHO, "output": "f"},
+        "f": ECHO,
+    }
+    store, history = current_deployment().store, current_deployment().history
+    lost = submit({"nodes": nodes, "start": "a"})
+    give_up = time.monotonic() + WAIT
+    while "c" not in lost.results():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    store.client.flushdb()
+    assert lost.wait(WAIT).state == "failed"
+    completed = rerun(lost.id, failed=True)
+    assert completed.result(WAIT)["members"] == [1, 2, 3]
+    assert tried(completed)[-2:] == ["e", "f"]
+    assert states(completed)["c"] == "reused"
+    assert history.run(lost.id)["state"] == "failed"
+
+
+def test_a_run_that_was_lost_after_its_last_node_is_completed_by_reuse_alone():
+    first = run({**FAN, "d": ECHO})
+    current_deployment().store.forget_run(first.id)
+    history = current_deployment().history
+    history.add_run(run=first.id, state="running", ended=None, counts=None)
+    again = rerun(first.id, failed=True)
+    assert again.result(WAIT)["members"] == [1, 2, 3]
+    assert tried(again) == []
 
 
 def test_a_rerun_of_a_rerun_reuses_what_that_reused():

@@ -14,9 +14,11 @@ import click
 
 from zocelery.cli.demo import demo
 from zocelery.cli.dlq import dlq
+from zocelery.cli.lims import lims
 from zocelery.cli.logs import logs
-from zocelery.cli.operate import check, probe, queues, topology
+from zocelery.cli.operate import check, probe, topology
 from zocelery.cli.pickup import pickup
+from zocelery.cli.queues import queues
 from zocelery.cli.recipe import recipe
 from zocelery.cli.rerun import rerun
 from zocelery.cli.run import run, submit
@@ -90,6 +92,7 @@ for _command in (
     pickup,
     logs,
     recipe,
+    lims,
     dlq,
     queues,
     topology,

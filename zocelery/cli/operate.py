@@ -1,4 +1,4 @@
-"""Commands for those who run a deployment: topology, queues, checks, probes."""
+"""Commands for those who run a deployment: topology, checks, probes."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from amqp.exceptions import NotFound
-from rich.console import Console
-from rich.table import Table
 
+from zocelery.cli.queues import queue_depth
 from zocelery.deployment import current_deployment, without_password
 from zocelery.errors import ZoceleryError
 from zocelery.pulse import (
@@ -18,7 +16,7 @@ from zocelery.pulse import (
     check_alive,
     check_ready,
 )
-from zocelery.queues import QUEUE_NAMES, dead_letter_queue
+from zocelery.queues import QUEUE_NAMES
 from zocelery.settings import current_settings
 
 
@@ -39,31 +37,6 @@ def apply_command(as_json: bool) -> None:
         names = apply_topology(connection, current_settings())
     for name in names:
         click.echo(json.dumps({"queue": name}) if as_json else f"declared {name}")
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
-def queues(as_json: bool) -> None:
-    """Say how many messages and workers each queue has."""
-    from zocelery.celery import app
-    from zocelery.submission import check_servers
-
-    check_servers(app, current_deployment())
-    with app.connection_for_write() as connection:
-        names = [*QUEUE_NAMES, *map(dead_letter_queue, QUEUE_NAMES)]
-        rows = [(name, *_depth(connection, name)) for name in names]
-    if as_json:
-        for name, messages, consumers in rows:
-            row = {"queue": name, "messages": messages, "consumers": consumers}
-            click.echo(json.dumps(row))
-        return
-    table = Table("queue", "messages", "consumers", box=None, pad_edge=False)
-    for name, messages, consumers in rows:
-        style = "red" if name.startswith("dlq.") and messages else ""
-        missing = messages is None
-        shown = ("not declared", "") if missing else (str(messages), str(consumers))
-        table.add_row(name, *shown, style=style)
-    Console().print(table)
 
 
 @click.command()
@@ -105,8 +78,9 @@ def _look_at_everything() -> Iterator[tuple[str, str | list[str]]]:
     yield "broker", without_password(settings.broker.url)
     yield "redis", without_password(settings.redis.url)
     yield "history", without_password(settings.history.url)
+    yield "schema", current_deployment().history.revision
     with app.connection_for_write() as connection:
-        missing = [n for n in QUEUE_NAMES if _depth(connection, n)[0] is None]
+        missing = [n for n in QUEUE_NAMES if queue_depth(connection, n)[0] is None]
     if missing:
         raise ZoceleryError(
             f"queues not declared: {', '.join(missing)}; 'zocelery topology apply' does"
@@ -151,13 +125,3 @@ def live(path: Path, most: float, as_json: bool) -> None:
     """Exit 0 if the worker's main loop goes round, else 2."""
     check_alive(path, most)
     click.echo(json.dumps({"file": str(path), "alive": True}) if as_json else "alive")
-
-
-def _depth(connection: Any, name: str) -> tuple[int | None, int | None]:
-    """Return messages and consumers of a queue; None if it is not declared."""
-    with connection.channel() as channel:
-        try:
-            answer = channel.queue_declare(name, passive=True)
-        except (NotFound, *connection.channel_errors):
-            return None, None
-        return answer.message_count, answer.consumer_count

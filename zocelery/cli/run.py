@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,15 @@ class Request:
     parameters: Mapping[str, Any]
     template: Recipe
     """The recipe before the parameters filled it in."""
+    deadline: float | None = None
+    """Seconds after which a run that has not ended has failed."""
 
 
 def recipe_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments that `run` and `submit` share."""
     for decorate in reversed(
         (
-            click.argument("recipe"),
+            click.argument("recipe", required=False),
             click.argument("dcid", type=int, required=False),
             click.option(
                 "-p",
@@ -51,6 +53,11 @@ def recipe_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--job", type=int, help="Processing job of the LIMS."),
             click.option("--run-id", help="The id of the run; by default a new one."),
+            click.option(
+                "--deadline",
+                type=click.FloatRange(min=0, min_open=True),
+                help="Seconds after which a run that has not ended has failed.",
+            ),
             click.option(
                 "--dry-run",
                 is_flag=True,
@@ -71,11 +78,12 @@ def recipe_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Worker processes for images; by default one per core.",
 )
 def run(
-    recipe: str,
+    recipe: str | None,
     dcid: int | None,
     parameters: tuple[str, ...],
     job: int | None,
     run_id: str | None,
+    deadline: float | None,
     dry_run: bool,
     as_json: bool,
     workers: int | None,
@@ -83,13 +91,15 @@ def run(
     """Run RECIPE here, with servers and workers of its own.
 
     Nothing needs to be installed or configured, and nothing is left behind. RECIPE is
-    a name that `zocelery recipe list` shows, or a file.
+    a name that `zocelery recipe list` shows, or a file. DCID, a data collection of the
+    LIMS, gives it the parameters that `zocelery lims lookup DCID` prints.
 
     \b
     zocelery run grid-scan -p images='x_%05d.cbf:1:19' -p grid=19x1
     zocelery run my-recipe.json -p images=/data/x_master.h5 --json
     """
-    request = make_request(recipe, dcid, job, parameters)
+    request = make_request(recipe, dcid, job, parameters, run_id)
+    request = replace(request, deadline=deadline)
     if dry_run:
         show_recipe(request.recipe)
         return
@@ -110,11 +120,12 @@ def run(
     help="Let live runs overtake this one in the queue of images.",
 )
 def submit(
-    recipe: str,
+    recipe: str | None,
     dcid: int | None,
     parameters: tuple[str, ...],
     job: int | None,
     run_id: str | None,
+    deadline: float | None,
     dry_run: bool,
     as_json: bool,
     wait: bool,
@@ -123,6 +134,9 @@ def submit(
 ) -> None:
     """Submit RECIPE to the deployment of the configuration; print the run's id.
 
+    DCID or --job fill its parameters from the LIMS, see `zocelery lims lookup`; a job
+    names its recipe itself if RECIPE is not given.
+
     If a server is away, and stays away for broker.connect_timeout, the request is
     stored in the drop folder, if one is configured, and exit is 0.
 
@@ -130,7 +144,8 @@ def submit(
     zocelery submit grid-scan -p images=/data/x_master.h5 -p grid=20x15 --follow
     zocelery results RUN
     """
-    request = make_request(recipe, dcid, job, parameters)
+    request = make_request(recipe, dcid, job, parameters, run_id)
+    request = replace(request, deadline=deadline)
     if dry_run:
         show_recipe(request.recipe)
         return
@@ -149,25 +164,33 @@ def submit(
 
 
 def make_request(
-    recipe: str, dcid: int | None, job: int | None, assignments: tuple[str, ...]
+    recipe: str | None,
+    dcid: int | None,
+    job: int | None,
+    assignments: tuple[str, ...],
+    run_id: str | None = None,
 ) -> Request:
-    """Read the arguments and find every mistake that needs no server."""
+    """Read the arguments and find every mistake that needs no server but the LIMS."""
     from zocelery.recipe_library import current_library
     from zocelery.registry import load_catalogue
     from zocelery.submission import prepare, resolve_recipe
 
-    parameters = parse_assignments(assignments)
+    given = parse_assignments(assignments)
+    parameters: dict[str, Any] = dict(given)
+    if dcid is not None or job is not None:
+        from zocelery.cli.lims import known_parameters
+
+        known, asked = known_parameters(dcid, job, given, run_id, bool(recipe))
+        parameters, recipe = {**known, **given}, recipe or asked
+    if not recipe:
+        raise click.UsageError("give a RECIPE, or a --job that names one")
     settings = current_settings()
     found = resolve_recipe(recipe, current_library(settings.recipes))
-    for name, meant in unused_parameters(found, parameters).items():
+    for name, meant in unused_parameters(found, given).items():
         hint = f"; did you mean {meant!r}?" if meant else ""
         click.echo(
             f"Note: recipe {found.name!r} has no parameter {name!r}{hint}", err=True
         )
-    if dcid is not None:
-        parameters["ispyb_dcid"] = dcid
-    if job is not None:
-        parameters["ispyb_process"] = job
     catalogue = load_catalogue(settings.queues)
     return Request(prepare(found, parameters, catalogue), parameters, found)
 
@@ -196,6 +219,7 @@ def launch(request: Request, run_id: str | None, urgency: Any) -> Run:
         request.parameters,
         run_id=run_id,
         urgency=urgency,
+        deadline=request.deadline,
         template=request.template,
     )
 

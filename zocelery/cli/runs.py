@@ -22,11 +22,49 @@ def json_option(command: Any) -> Any:
     return click.option("--json", "as_json", is_flag=True, help="JSON lines.")(command)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--limit", default=20, show_default=True, help="How many, newest first.")
 @json_option
-def runs(limit: int, as_json: bool) -> None:
-    """List the newest runs."""
+@click.pass_context
+def runs(context: click.Context, limit: int, as_json: bool) -> None:
+    """List the newest runs, or prune old ones."""
+    if context.invoked_subcommand is None:
+        _list_runs(limit, as_json)
+
+
+@runs.command()
+@click.option(
+    "--older-than",
+    "days",
+    type=click.FloatRange(min=0),
+    required=True,
+    metavar="DAYS",
+    help="Since the end of the run.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say which; forget nothing.")
+@json_option
+def prune(days: float, dry_run: bool, as_json: bool) -> None:
+    """Forget old runs: their history, live state and working folders.
+
+    A run that goes on, or of which a re-run is kept, stays. Dead letters of what is
+    forgotten are named and stay where they are.
+    """
+    from zocelery.celery import app
+    from zocelery.retention import prune as forget
+    from zocelery.submission import check_servers
+
+    deployment = current_deployment()
+    check_servers(app, deployment)
+    for found in forget(app, deployment, days, dry_run=dry_run):
+        if as_json:
+            click.echo(found.model_dump_json())
+            continue
+        click.echo(f"{found.run} {found.recipe} {found.state}")
+        for letter in found.dead_letters:
+            click.echo(f"Note: its dead letter stays: {letter}", err=True)
+
+
+def _list_runs(limit: int, as_json: bool) -> None:
     rows = current_deployment().history.recent_runs(limit)
     if as_json:
         for row in rows:
@@ -67,7 +105,7 @@ def show(run: str, as_json: bool) -> None:
     row = history.run(run)
     known = {
         **row,
-        "document": dump_recipe(Recipe.model_validate(row["document"])),
+        "document": dump_recipe(Recipe.restore(row["document"])),
         "nodes": history.run_nodes(row["run"]),
         "tries": history.run_tries(row["run"]),
         "failures": history.run_failures(row["run"]),

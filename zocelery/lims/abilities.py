@@ -13,9 +13,10 @@ _COLUMNS = text(
     "SELECT table_name, column_name, privileges FROM information_schema.columns "
     "WHERE table_schema = DATABASE()"
 )
-_ROUTINES = text(
-    "SELECT routine_name FROM information_schema.routines "
-    "WHERE routine_schema = DATABASE()"
+_PROCEDURES = text(
+    "SELECT specific_name, parameter_name FROM information_schema.parameters "
+    "WHERE specific_schema = DATABASE() AND routine_type = 'PROCEDURE' "
+    "ORDER BY specific_name, ordinal_position"
 )
 _ALL_RIGHTS = frozenset({"select", "insert", "update"})
 
@@ -27,8 +28,8 @@ class Abilities:
     address: str
     rights: Mapping[str, Mapping[str, frozenset[str]]]
     """By table and column: "select", "insert", "update"."""
-    procedures: frozenset[str]
-    """Names of the stored procedures that may be called."""
+    procedures: Mapping[str, tuple[str, ...]]
+    """The stored procedures that may be called: names of their parameters, in order."""
 
     def columns(self, table: str) -> frozenset[str]:
         """Return the columns of `table` that are there; empty if it is not."""
@@ -43,6 +44,14 @@ class Abilities:
         """Whether a stored procedure is there and may be called."""
         return procedure in self.procedures
 
+    def lacks(self, right: str, table: str, columns: Iterable[str]) -> str | None:
+        """Return what is missing for `right` on all the columns, None if nothing."""
+        try:
+            self.require(right, table, columns)
+        except ConfigurationError as error:
+            return str(error)
+        return None
+
     def require(self, right: str, table: str, columns: Iterable[str]) -> None:
         """Raise unless `right` is given on all the columns.
 
@@ -52,6 +61,11 @@ class Abilities:
         """
         wanted = list(columns)
         known = self.rights.get(table)
+        if not self.rights and self.address.startswith("sqlite"):
+            raise ConfigurationError(
+                f"LIMS {self.address}: has no tables yet; 'zocelery lims init' makes "
+                "them"
+            )
         if known is None:
             raise ConfigurationError(
                 f"LIMS {self.address}: table {table} is not there, or the account may "
@@ -83,12 +97,14 @@ def find_abilities(lims: Lims) -> Abilities:
 
 def _look(connection: Connection, lims: Lims) -> Abilities:
     if lims.is_sqlite:
-        return Abilities(str(lims), _sqlite_rights(connection), frozenset())
+        return Abilities(str(lims), _sqlite_rights(connection), {})
     rights: dict[str, dict[str, frozenset[str]]] = {}
     for table, column, privileges in connection.execute(_COLUMNS):
         given = frozenset(str(privileges).lower().split(","))
         rights.setdefault(str(table), {})[str(column)] = given
-    procedures = frozenset(str(name) for (name,) in connection.execute(_ROUTINES))
+    procedures: dict[str, tuple[str, ...]] = {}
+    for name, parameter in connection.execute(_PROCEDURES):
+        procedures[str(name)] = (*procedures.get(str(name), ()), str(parameter))
     return Abilities(str(lims), rights, procedures)
 
 

@@ -1,14 +1,16 @@
 """Connections to the LIMS: strict, bounded in time, tried again where that can help."""
 
+import hashlib
 import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from zocelery.errors import (
     ConfigurationError,
@@ -25,6 +27,8 @@ RECYCLE_S = 1800
 """Below the `wait_timeout` of every server seen."""
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
+LOCK_TIMEOUT_S = 20
+"""Below `STATEMENT_TIMEOUT_S`: the server answers before the connection is given up."""
 STRICT = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO"
 """Facilities run ISPyB with an empty sql_mode, which stores wrong values silently."""
 
@@ -34,6 +38,7 @@ _COLLIDED = frozenset({1205, 1213, 1062, 1020})
 """Another transaction was in the way: the same again succeeds."""
 _DENIED = frozenset({1044, 1045, 1049, 1698})
 _SQLITE_BUSY = ("database is locked", "database table is locked")
+_HELD = "zocelery_locks"
 
 
 class Lims:
@@ -69,7 +74,8 @@ class Lims:
         """Return what `work` returns when run in a transaction of its own.
 
         It is run again when another transaction was in the way, and must therefore
-        read what it depends on from the database each time.
+        read what it depends on from the database each time. `take_lock` keeps other
+        writers of the same out; the locks are held until the transaction has ended.
 
         Raises:
             ServerUnreachableError: the server does not answer.
@@ -92,15 +98,28 @@ class Lims:
     def _run(self, work: Callable[[Connection], Answer], *, writes: bool) -> Answer:
         for attempt in range(TRIES):
             try:
-                with self.engine.connect() as connection, connection.begin():
-                    if writes and self.is_sqlite:
-                        connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    return work(connection)
+                with self.engine.connect() as connection:
+                    return self._transact(connection, work, writes=writes)
             except DBAPIError as error:
                 if attempt + 1 == TRIES or not _may_pass(error):
                     raise self.explained(error) from error
                 time.sleep(min(0.02 * 4**attempt, LONGEST_PAUSE_S))
         raise AssertionError("unreachable")
+
+    def _transact(
+        self,
+        connection: Connection,
+        work: Callable[[Connection], Answer],
+        *,
+        writes: bool,
+    ) -> Answer:
+        try:
+            with connection.begin():
+                if writes and self.is_sqlite:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return work(connection)
+        finally:
+            _release_locks(connection)
 
     def explained(self, error: DBAPIError) -> Exception:
         """Return `error` as one of zocelery's own, in one line without any secret."""
@@ -114,6 +133,40 @@ class Lims:
         return PermanentError(f"LIMS {self}: {message}")
 
 
+def take_lock(connection: Connection, name: str) -> None:
+    """Keep other writers of what is called `name` out until the transaction ends.
+
+    The lock is the server's own (GET_LOCK): it needs no right on any table, outlives
+    the commits that some of ISPyB's procedures make, and goes when the connection
+    goes. SQLite has one writer at a time anyway.
+
+    Raises:
+        TemporaryError: others have held it for too long.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    database = str(connection.engine.url.database)
+    digest = hashlib.sha1(f"{database}\0{name}".encode(), usedforsecurity=False)
+    lock = f"zocelery:{digest.hexdigest()}"  # 64 characters fit
+    held = connection.info.setdefault(_HELD, [])
+    if lock in held:
+        return
+    question = text("SELECT GET_LOCK(:lock, :seconds)")
+    given = {"lock": lock, "seconds": LOCK_TIMEOUT_S}
+    if connection.execute(question, given).scalar() != 1:
+        raise TemporaryError(f"LIMS: others write to {name} for {LOCK_TIMEOUT_S} s")
+    held.append(lock)
+
+
+def _release_locks(connection: Connection) -> None:
+    """Give back what `take_lock` has taken; a lost connection has none any more."""
+    if connection.invalidated or connection.closed:
+        return
+    for lock in connection.info.pop(_HELD, ()):
+        with suppress(SQLAlchemyError):
+            connection.execute(text("SELECT RELEASE_LOCK(:lock)"), {"lock": lock})
+
+
 def _make_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
@@ -124,6 +177,8 @@ def _make_engine(url: URL) -> Engine:
         pool_pre_ping=True,
         pool_recycle=RECYCLE_S,
         hide_parameters=True,
+        # Who has waited for a lock sees what was stored meanwhile.
+        isolation_level="READ COMMITTED",
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": STATEMENT_TIMEOUT_S,

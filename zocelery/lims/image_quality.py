@@ -4,14 +4,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, text, tuple_
+from sqlalchemy import (
+    Connection,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.dialects import mysql, sqlite
 
 from zocelery.errors import PermanentError
 from zocelery.lims.abilities import Abilities
 from zocelery.lims.connection import Lims
 from zocelery.lims.tables import table
-from zocelery.lims.values import checked
+from zocelery.lims.values import checked, is_same
 
 TABLE = "ImageQualityIndicators"
 KEYS = ("dataCollectionId", "imageNumber")
@@ -75,22 +84,39 @@ def store_image_rows(
     ordered = [unique[key] for key in sorted(unique)]
     for start in range(0, len(ordered), MOST_ROWS):
         part = ordered[start : start + MOST_ROWS]
-        lims.write(partial(_store, abilities=abilities, rows=part))
+        lims.write(partial(store_in, abilities=abilities, rows=part))
     return len(ordered)
 
 
-def _store(
-    connection: Connection, *, abilities: Abilities, rows: Sequence[Mapping[str, Any]]
+def store_in(
+    connection: Connection, abilities: Abilities, rows: Sequence[Mapping[str, Any]]
 ) -> None:
+    """Store rows of `image_row`, sorted by their keys, within a transaction."""
+    _require_collections(connection, abilities, rows)
     columns = [c for c in COLUMNS if c in abilities.columns(TABLE)]
     rows = [{name: row[name] for name in columns} for row in rows]
     if abilities.may("insert", TABLE, columns):
         if abilities.may("update", TABLE, columns):
             connection.execute(_upsert(connection, table(TABLE), columns), rows)
             return
-        rows = _store_new(connection, rows)
+        rows = _store_new(connection, columns, rows)
     if rows:
         _call(connection, abilities, rows)
+
+
+def _require_collections(
+    connection: Connection, abilities: Abilities, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raise unless the data collections are there: no foreign key looks after that."""
+    if not abilities.may("select", "DataCollection", ("dataCollectionId",)):
+        return
+    column = table("DataCollection").c.dataCollectionId
+    wanted = {int(row["dataCollectionId"]) for row in rows}
+    found = connection.execute(select(column).where(column.in_(sorted(wanted))))
+    missing = wanted - {int(key) for (key,) in found}
+    if missing:
+        shown = ", ".join(str(key) for key in sorted(missing)[:5])
+        raise PermanentError(f"LIMS: there is no DataCollection {shown}")
 
 
 def _upsert(connection: Connection, target: Table, columns: Sequence[str]) -> Any:
@@ -99,27 +125,40 @@ def _upsert(connection: Connection, target: Table, columns: Sequence[str]) -> An
     if connection.dialect.name == "sqlite":
         lite = sqlite.insert(target).values(values)
         return lite.on_conflict_do_update(
-            index_elements=KEYS, set_={name: lite.excluded[name] for name in changed}
+            index_elements=KEYS, set_=_newest(target, lite.excluded, changed)
         )
     maria = mysql.insert(target).values(values)
-    return maria.on_duplicate_key_update(
-        {name: maria.inserted[name] for name in changed}
-    )
+    return maria.on_duplicate_key_update(_newest(target, maria.inserted, changed))
+
+
+def _newest(target: Table, new: Any, changed: Iterable[str]) -> dict[str, Any]:
+    """Return what becomes of a row: counts and Dozor's score may come apart."""
+    return {name: func.coalesce(new[name], target.c[name]) for name in changed}
 
 
 def _store_new(
-    connection: Connection, rows: Sequence[Mapping[str, Any]]
+    connection: Connection, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Insert the rows that are not there; return those that are."""
+    """Insert the rows that are not there; return those that are there and differ."""
     target = table(TABLE)
+    key_columns = [target.c[name] for name in KEYS]
     keys = [(row["dataCollectionId"], row["imageNumber"]) for row in rows]
-    columns = [target.c[name] for name in KEYS]
-    found = connection.execute(select(*columns).where(tuple_(*columns).in_(keys)))
-    there = {tuple(row) for row in found}
-    fresh = [row for row, key in zip(rows, keys, strict=True) if key not in there]
+    query = select(*(target.c[name] for name in columns))
+    found = connection.execute(query.where(tuple_(*key_columns).in_(keys))).mappings()
+    there = {(row["dataCollectionId"], row["imageNumber"]): row for row in found}
+    pairs = list(zip(rows, (there.get(key) for key in keys), strict=True))
+    fresh = [row for row, stored in pairs if stored is None]
     if fresh:
         connection.execute(insert(target), fresh)
-    return [row for row, key in zip(rows, keys, strict=True) if key in there]
+    return [
+        row
+        for row, stored in pairs
+        if stored is not None
+        and not all(
+            row[name] is None or is_same(target.c[name], stored[name], row[name])
+            for name in columns
+        )
+    ]
 
 
 def _call(

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Enum, String, Table
+from sqlalchemy import Column, DateTime, Enum, String, Table
 
 from zocelery.errors import PermanentError
 
@@ -18,6 +19,8 @@ _RANGES = {
 """Smallest of the signed, largest of the unsigned: the models do not say which of the
 two a column is; the server, in strict mode, refuses what is left."""
 _FLOATS = ("float", "double")
+_RELATIVE = 1e-5
+"""A FLOAT keeps, and MariaDB shows, six digits."""
 _LONGEST_SHOWN = 60
 
 
@@ -42,6 +45,37 @@ def shortened(table: Table, column: str, text: str) -> str:
     return text[: length - 1] + "…" if length > 1 else text[:length]
 
 
+def is_same(column: "Column[Any]", stored: Any, given: Any) -> bool:
+    """Whether a stored value is what storing `given` leaves.
+
+    A value that is not given is the column's default; numbers lose digits on the way.
+    """
+    if given is None or stored is None:
+        return stored is given or (given is None and _is_default(column, stored))
+    if type(column.type).__visit_name__ in _RANGES or isinstance(stored, str):
+        return bool(stored == given)
+    try:
+        return math.isclose(float(stored), float(given), rel_tol=_RELATIVE)
+    except (TypeError, ValueError):
+        return bool(stored == given)
+
+
+def default_of(column: "Column[Any]") -> str | None:
+    """Return the text of what the database puts where nothing is given."""
+    default = getattr(column.server_default, "arg", None)
+    return None if default is None else str(default).strip("'")
+
+
+def _is_default(column: "Column[Any]", stored: Any) -> bool:
+    default = default_of(column)
+    if default is None:
+        return False
+    try:
+        return float(default) == float(stored)
+    except (TypeError, ValueError):
+        return "(" in default or default == str(stored)
+
+
 def _checked(table: Table, name: str, value: Any) -> Any:
     column = table.columns.get(name)
     if column is None:
@@ -57,6 +91,8 @@ def _checked(table: Table, name: str, value: Any) -> Any:
         return _integer(column, value, *_RANGES[kind])
     if kind in _FLOATS:
         return _float(column, value)
+    if isinstance(column.type, DateTime):
+        return _moment(column, value)
     return value
 
 
@@ -94,6 +130,20 @@ def _float(column: "Column[Any]", value: Any) -> float | None:
     except (TypeError, ValueError):
         raise _refusal(column, value, "is no number") from None
     return number if math.isfinite(number) else None
+
+
+def _moment(column: "Column[Any]", value: Any) -> datetime:
+    """Return a moment in the facility's own time, which is what ISPyB holds."""
+    if isinstance(value, datetime):
+        moment = value
+    else:
+        try:
+            moment = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            raise _refusal(column, value, "is no date and time") from None
+    if moment.tzinfo is not None:
+        moment = moment.astimezone().replace(tzinfo=None)
+    return moment.replace(microsecond=0)
 
 
 def _refusal(column: "Column[Any]", value: Any, why: str) -> PermanentError:

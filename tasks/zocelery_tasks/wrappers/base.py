@@ -90,6 +90,8 @@ class KeptFile:
     """"log", "result" or "graph", as the LIMS names attachments."""
     rank: int = 2
     """Importance, 1 is the highest."""
+    is_told: bool = True
+    """Whether it is an attachment, or only copied with the rest."""
 
 
 class Bench:
@@ -108,6 +110,8 @@ class Bench:
         self._updates = 0
         self._told = 0.0
         self.folder = self._make_folder()
+        self.results_folder: Path | None = None
+        """Where `keep` has copied the results, if anywhere."""
 
     @property
     def log(self) -> Path:
@@ -249,9 +253,9 @@ class Bench:
     def keep(self, files: Iterable[KeptFile]) -> list[Answer]:
         """Copy the results, tell of each and of all, and return what was told."""
         kept = list(files)
-        folder = self._publish(kept)
+        folder = self.results_folder = self._publish(kept)
         told = []
-        for file in kept:
+        for file in (file for file in kept if file.is_told):
             path = folder / file.place if folder else file.path
             told.append(
                 {

@@ -7,7 +7,6 @@ where its own are, with what can be read from them:
                                                                      -> merge, export
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from zocelery_tasks.wrappers.base import (
     wrapper_task,
 )
 from zocelery_tasks.wrappers.dials_logs import (
-    PROGRESS,
+    dials_progress,
     found_space_group,
     integrated_count,
     refined_rmsds,
@@ -57,7 +56,7 @@ class DialsParameters(WrapperParameters):
     unit_cell: str | list[float] | None = None
     """Known beforehand, `a,b,c,alpha,beta,gamma`, Å and degrees."""
     d_min: float | None = Field(default=None, gt=0)
-    """Scaling only: finest resolution, Å."""
+    """Scaling and merging: finest resolution, Å."""
     processes: int | None = Field(default=None, ge=1)
 
 
@@ -72,7 +71,10 @@ class DialsStep:
     """File names by what they are."""
     options: tuple[str, ...] = ()
     uses_processes: bool = False
-    own_phil: Callable[[DialsParameters], Mapping[str, Any]] | None = None
+    own_phil: (
+        Callable[[DialsParameters, Mapping[str, Any]], Mapping[str, Any]] | None
+    ) = None
+    """Parameters that follow from the node's own and from what it is told."""
     read: Callable[[Bench, Files], Answer] | None = None
     passes_on: tuple[str, ...] = ()
     """What of its input it answers again."""
@@ -115,18 +117,24 @@ def _read_integration(bench: Bench, files: Files) -> Answer:
 
 
 def _read_scaling(bench: Bench, files: Files) -> Answer:
-    found = read_merging_statistics(bench.folder / "scaled.json")
-    return {**_read_crystal(bench, files), "merging_statistics": found}
+    found = read_merging_statistics(bench.log)
+    limit = found["overall"]["resolutionLimitHigh"] if "allData" in found else None
+    crystal = _read_crystal(bench, files)
+    return {**crystal, "merging_statistics": found, "resolution_limit": limit}
 
 
-def _known_symmetry(given: DialsParameters) -> Mapping[str, Any]:
+def _known_symmetry(
+    given: DialsParameters, told: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    del told
     known = "indexing.known_symmetry"
-    cell = as_numbers(given.unit_cell) if given.unit_cell else None
+    cell = as_numbers(given.unit_cell, "dials.index: unit_cell")
     return {f"{known}.space_group": given.space_group, f"{known}.unit_cell": cell}
 
 
-def _resolution(given: DialsParameters) -> Mapping[str, Any]:
-    return {"d_min": given.d_min}
+def _resolution(given: DialsParameters, told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the limit that is asked for, else the one that scaling has suggested."""
+    return {"d_min": given.d_min or told.get("resolution_limit")}
 
 
 STEPS = (
@@ -170,7 +178,6 @@ STEPS = (
         name="scale",
         summary="Scale the intensities and tell how well they agree.",
         leaves=_leaves("scaled"),
-        options=("output.json=scaled.json",),
         uses_processes=True,
         own_phil=_resolution,
         read=_read_scaling,
@@ -179,6 +186,7 @@ STEPS = (
         name="merge",
         summary="Merge equivalent reflections to an MTZ file.",
         leaves={"mtz": "merged.mtz"},
+        own_phil=_resolution,
         passes_on=("space_group", "unit_cell", "merging_statistics"),
     ),
     DialsStep(
@@ -196,7 +204,8 @@ def run_step(step: DialsStep, bench: Bench) -> Answer:
     given = bench.parameters
     assert isinstance(given, DialsParameters)
     inputs = [input_file(bench, kind) for kind in step.takes]
-    own = dict(step.own_phil(given)) if step.own_phil else {}
+    payload = bench.step.payload if isinstance(bench.step.payload, Mapping) else {}
+    own = dict(step.own_phil(given, payload)) if step.own_phil else {}
     if step.uses_processes:
         own["nproc"] = given.processes or bench.processes
     arguments = [
@@ -204,12 +213,11 @@ def run_step(step: DialsStep, bench: Bench) -> Answer:
         *step.options,
         *phil_arguments({**own, **given.phil}, step.program),
     ]
-    bench.run(arguments, progress=PROGRESS)
+    bench.run(arguments, progress=dials_progress())
     files = {k: bench.folder / name for k, name in (step.leaves or {}).items()}
     for file in files.values():
         if not file.exists():
             raise bench.bad_result(f"{step.program} left no {file.name}")
-    payload = bench.step.payload if isinstance(bench.step.payload, Mapping) else {}
     answer = {k: payload[k] for k in step.passes_on if k in payload}
     answer.update({kind: str(file) for kind, file in files.items()})
     if step.read is not None:
@@ -254,8 +262,10 @@ def kept_files(folder: Path) -> Iterator[KeptFile]:
     for file in sorted(folder.iterdir()):
         if file.is_file() and not file.name.startswith("."):
             is_log = file.suffix in _LOGS
-            kind = "graph" if file.suffix == ".json" else "log" if is_log else "result"
-            yield KeptFile(file, file.name, kind, rank=1 if file.suffix == ".mtz" else 2)
+            kind = "log" if is_log else "result"
+            yield KeptFile(
+                file, file.name, kind, rank=1 if file.suffix == ".mtz" else 2
+            )
 
 
 def _check_images(parameters: Mapping[str, Any]) -> None:

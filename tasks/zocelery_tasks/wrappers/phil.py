@@ -5,13 +5,13 @@ quotes and line ends a meaning of their own, so that values with them are refuse
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zocelery.errors import ParameterError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-_VALUE = re.compile(r"[\w .,:/+*=@%()\[\]~^<>|?&!-]*")
+_VALUE = re.compile(r"(?:[\w .,:/+*=@%()\[\]~^<>|?&!-]|(?<=[\w.#-])#)*")
 
 
 def phil_arguments(given: Mapping[str, Any], whose: str) -> Iterator[str]:
@@ -48,7 +48,16 @@ def phil_value(value: Any, whose: str) -> str:
     return text
 
 
-def as_numbers(value: Any) -> str:
-    """Return a unit cell, a list or a text of numbers, as `a,b,c,...`."""
-    members = value if isinstance(value, list | tuple) else re.split(r"[,\s]+", value)
-    return ",".join(str(member) for member in members if str(member))
+def as_numbers(value: str | Sequence[float] | None, whose: str) -> str | None:
+    """Return a unit cell, a list or a text of numbers, as `a,b,c,...`.
+
+    Raises:
+        ParameterError: something in it is no number.
+    """
+    if not value:
+        return None
+    members = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+    try:
+        return ",".join(f"{float(member):g}" for member in members)
+    except (TypeError, ValueError):
+        raise ParameterError(f"{whose}: {value!r} is not all numbers") from None

@@ -126,6 +126,7 @@ class Supervisor:
             self._reap()
             left = list(descendants(os.getpid()))
             if not left:
+                self._reap()  # it may have ended while the others were looked at
                 return
             late = time.monotonic() >= give_up
             for pid in left:

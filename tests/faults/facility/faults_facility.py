@@ -45,7 +45,8 @@ def gather(step: Step) -> dict[str, Any]:
     wait_for_gate(step)
     write_journal(step, "end")
     values = [member.value for member in step.members if member.ok]
-    return {"sum": sum(values), "count": len(values), "missing": len(step.missing)}
+    total = sum(value for value in values if isinstance(value, int))
+    return {"sum": total, "count": len(values), "missing": len(step.missing)}
 
 
 @recipe_task("faults.member", queue="images")
@@ -58,15 +59,18 @@ def member(step: Step) -> Any:
     return step.payload
 
 
-@recipe_task("faults.poison", queue="images")
+@recipe_task("faults.poison", queue="lims")
 def poison(step: Step) -> None:
     """Kill the process that works on it, as a fault in a library would."""
     write_journal(step, "start")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@recipe_task("faults.poison_step", queue="control")
-def poison_step(step: Step) -> None:
-    """The same for the workers of `control`, which are threads."""
+@recipe_task("faults.step", queue="lims")
+def step(step: Step) -> Any:
+    """Answer the payload when the gate is open and some time has passed."""
     write_journal(step, "start")
-    os.kill(os.getpid(), signal.SIGKILL)
+    wait_for_gate(step)
+    time.sleep(float(step.parameters.get("seconds", 0)))
+    write_journal(step, "end")
+    return step.payload

@@ -16,7 +16,8 @@ pytestmark = [
 
 
 def test_dials_reads_bitshuffled_images_and_finds_their_spots(tmp_path: Path) -> None:
-    images = simulate_rotation(tmp_path / "images", 6).images
+    simulate_rotation(tmp_path / "images", images=6, distinct=2)
+    images = tmp_path / "images" / "lyso_1.nxs"
     named = {"images": f"{images}:2:5"}
     imported = run_wrapper("dials.import", tmp_path, named)
     assert imported["images"] == 4

@@ -1,0 +1,106 @@
+"""The wrapper `xia2.ssx`: stills of serial crystallography, indexed and merged."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from zocelery.errors import ParameterError
+from zocelery_tasks.wrappers.base import (
+    Answer,
+    Bench,
+    KeptFile,
+    WrapperParameters,
+    wrapper_task,
+)
+from zocelery_tasks.wrappers.dials import image_files, import_source, plain_path
+from zocelery_tasks.wrappers.phil import as_numbers, phil_arguments
+
+_INDEXED = re.compile(r"(\d+) images? with an indexed lattice|Indexed (\d+)/(\d+)")
+_BATCH = re.compile(r"(?:Processing|Starting) batch (?P<seen>\d+)")
+
+
+class SsxParameters(WrapperParameters):
+    """Parameters of `xia2.ssx`."""
+
+    images: str | None = None
+    """`x.nxs`, or `x_%05d.cbf:1:100`."""
+    space_group: str | int | None = None
+    unit_cell: str | list[float] | None = None
+    """`a,b,c,alpha,beta,gamma`, Å and degrees."""
+    d_min: float | None = Field(default=None, gt=0)
+    reference: str | None = None
+    """A PDB or MTZ file that decides the indexing and the scale."""
+    phil: Mapping[str, Any] = Field(default_factory=dict)
+
+
+@wrapper_task("xia2.ssx", parameters=SsxParameters)
+def xia2_ssx(bench: Bench) -> Answer:
+    """Index, integrate and merge still images with xia2.ssx."""
+    given = bench.parameters
+    assert isinstance(given, SsxParameters)
+    arguments = [*_image_arguments(given), *_phil(given, bench.processes)]
+    bench.run(["xia2.ssx", *arguments], progress=_progress)
+    data = bench.folder / "DataFiles"
+    if not data.is_dir():
+        raise bench.bad_result("xia2.ssx left no DataFiles")
+    kept = bench.keep(_kept(bench.folder))
+    merged = sorted(data.glob("*merged.mtz"))
+    return {
+        "mtz": str(merged[0]) if merged else None,
+        "indexed": _indexed_count(bench.log),
+        "data_reduction": _read_summary(bench.folder),
+        "files": kept,
+    }
+
+
+def _image_arguments(given: SsxParameters) -> Iterator[str]:
+    if not given.images:
+        raise ParameterError("xia2.ssx: no images are named")
+    for name in image_files(import_source(given.images)):
+        yield f"image={plain_path(name, 'images')}"
+
+
+def _phil(given: SsxParameters, processes: int) -> Iterator[str]:
+    reference = given.reference
+    own = {
+        "space_group": given.space_group,
+        "unit_cell": as_numbers(given.unit_cell, "xia2.ssx: unit_cell"),
+        "d_min": given.d_min,
+        "reference": None if not reference else str(plain_path(reference, "reference")),
+        "nproc": processes,
+    }
+    return phil_arguments({**own, **given.phil}, "xia2.ssx")
+
+
+def _progress(line: str) -> tuple[str, int, int | None] | None:
+    found = _BATCH.search(line)
+    return (found[0], int(found["seen"]), None) if found else None
+
+
+def _indexed_count(log: Path) -> int | None:
+    found = _INDEXED.findall(log.read_text(errors="replace"))
+    return int(found[-1][0] or found[-1][1]) if found else None
+
+
+def _read_summary(folder: Path) -> Any:
+    for file in sorted(folder.glob("LogFiles/*merging-statistics.json")):
+        try:
+            return json.loads(file.read_text())
+        except ValueError:
+            continue
+    return None
+
+
+def _kept(folder: Path) -> Iterator[KeptFile]:
+    for name in ("xia2.ssx.log", "xia2.ssx.html"):
+        if (folder / name).is_file():
+            yield KeptFile(folder / name, name, "log", 1)
+    for place, kind in (("DataFiles", "result"), ("LogFiles", "log")):
+        for file in sorted((folder / place).rglob("*")):
+            if file.is_file():
+                rank = 1 if file.name.endswith("merged.mtz") else 2
+                yield KeptFile(file, str(file.relative_to(folder)), kind, rank)

@@ -1,0 +1,252 @@
+"""Each setting that promises something: without it the promise is broken.
+
+Every test looks at one thing twice, with the settings as they are and with one of them
+taken away; only the first may keep the promise.
+"""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery, current_app
+from celery.exceptions import QueueNotFound
+from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from tests.faults.duplicates import consumers_of, messages_in
+from tests.faults.site import Site, Worker, wait_until
+from tests.faults.test_shutdown import Work, says
+from zocelery import servers
+from zocelery.celery import make_app
+from zocelery.queues import EXCHANGE
+from zocelery.settings import load_settings
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+Victim = Callable[..., Worker]
+Outcome = Callable[[Site, Victim, Path, dict[str, Any]], bool]
+
+
+def keeps_the_message_of_a_killed_worker(
+    site: Site, victim: Victim, folder: Path, settings: dict[str, Any]
+) -> bool:
+    worker = victim("threads", **settings)
+    Work(site, folder)
+    worker.kill(wanted=False)
+    wait_until(lambda: consumers_of(site.rabbitmq.url, "lims") == 0, "its end")
+    return messages_in(site.rabbitmq.url, ("lims",)) == 1
+
+
+def runs_again_what_a_killed_child_did(
+    site: Site, victim: Victim, folder: Path, settings: dict[str, Any]
+) -> bool:
+    worker = victim("prefork", **settings)
+    dead = messages_in(site.rabbitmq.url, ("dlq.lims",))
+    work = Work(site, folder)
+    (child,) = worker.children()
+    os.kill(child, signal.SIGKILL)
+
+    def is_known() -> bool:
+        parked = messages_in(site.rabbitmq.url, ("dlq.lims",)) > dead
+        return len(work.words) == 2 or parked
+
+    wait_until(is_known, "what becomes of the message")
+    again = len(work.words) == 2
+    work.gate.touch()
+    return again
+
+
+def takes_no_more_than_it_works_on(
+    site: Site, victim: Victim, folder: Path, settings: dict[str, Any]
+) -> bool:
+    victim("threads", **settings)
+    work = Work(site, folder)
+    waiting = {"task": "faults.step", "parameters": {"gate": str(work.gate)}}
+    nodes = {"a": {"task": "echo", "parameters": {"list": [1, 2]}, "output": "b"}}
+    nodes["b"] = {**waiting, "foreach": "list"}
+    run = site.submit({"nodes": nodes, "start": "a"})
+    counts = site.deployment.store.counts
+    wait_until(lambda: counts(run.id).get("b", {}).get("total") == 2, "the members")
+    wait_until(lambda: site.broker_is_quiet("lims"), "the broker")
+    left = messages_in(site.rabbitmq.url, ("lims",))
+    work.gate.touch()
+    run.wait(60)
+    return left == 2
+
+
+def waits_for_what_runs_when_told_to_quit(
+    site: Site, victim: Victim, folder: Path, settings: dict[str, Any]
+) -> bool:
+    worker = victim("prefork", **settings)
+    work = Work(site, folder)
+    worker.kill(signal.SIGQUIT, wanted=False)
+    softly, coldly = says(worker, "Soft Shutdown"), says(worker, "Cold shutdown")
+    wait_until(lambda: softly() or coldly(), "the shutdown")
+    work.gate.touch()
+    wait_until(lambda: not worker.is_alive(), "its end")
+    return work.words == ["start", "end"]
+
+
+PROMISES: list[tuple[Outcome, dict[str, Any]]] = [
+    (keeps_the_message_of_a_killed_worker, {"task_acks_late": False}),
+    (runs_again_what_a_killed_child_did, {"task_reject_on_worker_lost": False}),
+    (takes_no_more_than_it_works_on, {"worker_prefetch_multiplier": 4}),
+    (waits_for_what_runs_when_told_to_quit, {"worker_soft_shutdown_timeout": 0.0}),
+]
+
+
+@pytest.mark.parametrize(
+    ("promise", "without"), PROMISES, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_worker_keeps_its_promise_only_with_the_setting(
+    promise: Outcome,
+    without: dict[str, Any],
+    whole: Site,
+    victim: Victim,
+    tmp_path: Path,
+):
+    for folder in ("with", "without"):
+        (tmp_path / folder).mkdir()
+    assert not promise(whole, victim, tmp_path / "without", without)
+    assert promise(whole, victim, tmp_path / "with", {})
+
+
+@contextmanager
+def an_app(site: Site, **without: Any) -> Iterator[Celery]:
+    """Yield the app of the site with some settings changed; it is nobody's default."""
+    usual = current_app._get_current_object()
+    app = make_app(load_settings(variables=site.environment))
+    app.conf.update(without)
+    usual.set_current()
+    yield app
+    app.close()
+
+
+def test_a_message_that_the_broker_refuses_is_noticed_only_with_confirms(whole: Site):
+    arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    with an_app(whole) as app:
+        options = dict(app.conf.broker_transport_options)
+    unconfirmed = {**options, "confirm_publish": False}
+    for chosen, notices in ((options, True), (unconfirmed, False)):
+        with Connection(whole.rabbitmq.url, transport_options=chosen) as connection:
+            queue = Queue(exclusive=True, queue_arguments=arguments)(connection)
+            queue.declare()
+            producer = connection.Producer()
+            producer.publish({}, routing_key=queue.name)
+            refused = False
+            try:
+                producer.publish({}, routing_key=queue.name)
+            except connection.channel_errors + connection.connection_errors:
+                refused = True
+            assert refused == notices
+
+
+def test_a_queue_that_is_not_there_is_noticed_only_with_the_setting(whole: Site):
+    with an_app(whole) as app, pytest.raises(QueueNotFound):
+        app.send_task("zocelery.echo", queue="nowhere")
+    with an_app(whole, task_create_missing_queues=True) as app:
+        app.send_task("zocelery.echo", queue="nowhere")
+        assert messages_in(whole.rabbitmq.url, ("nowhere",)) == 1
+        with app.connection_for_write() as connection:
+            Queue("nowhere", Exchange(EXCHANGE))(connection).delete()
+
+
+def test_a_gathers_parts_are_kept_as_long_as_it_may_wait(whole: Site):
+    expires = whole.deployment.settings.redis.gather_expires
+    for without, kept in (({}, True), ({"result_chord_expires": None}, False)):
+        with an_app(whole, **without) as app:
+            app.backend.set_chord_size("a-chord", 3)
+            key = app.backend.get_key_for_group("a-chord", ".s")
+            assert (app.backend.client.ttl(key) > 0.9 * expires) == kept
+            app.backend.client.delete(key)
+
+
+def test_publishing_waits_for_a_broker_that_is_away(whole: Site):
+    patient, hasty = {}, {"broker_transport_options": {"max_retries": 1}}
+    for without, waits in ((patient, True), (hasty, False)):
+        with an_app(whole, **without) as app:
+            failed: list[BaseException] = []
+            thread = threading.Thread(target=publish_noting, args=(app, failed))
+            whole.rabbitmq.stop()
+            thread.start()
+            if not waits:
+                thread.join()
+            whole.rabbitmq.start()
+            thread.join()
+            assert (not failed) == waits, failed
+
+
+def publish_noting(app: Celery, failed: list[BaseException]) -> None:
+    try:
+        app.send_task("zocelery.end_run", args=("no-run",), queue="control")
+    except OperationalError as error:
+        failed.append(error)
+
+
+def test_results_wait_for_a_redis_that_is_away(whole: Site):
+    hasty = {"result_backend_always_retry": False}
+    for without, waits in (({}, True), (hasty, False)):
+        with an_app(whole, **without) as app:
+            failed: list[BaseException] = []
+            thread = threading.Thread(target=count_noting, args=(app, failed))
+            whole.redis.kill()
+            thread.start()
+            if not waits:
+                thread.join()
+            whole.redis.start()
+            thread.join()
+            assert (not failed) == waits, failed
+
+
+def count_noting(app: Celery, failed: list[BaseException]) -> None:
+    try:
+        app.backend.set_chord_size("a-chord", 3)
+    except (RedisError, OSError) as error:
+        failed.append(error)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("broker_connection_max_retries", 1),
+        ("broker_connection_retry_on_startup", False),
+    ],
+)
+def test_a_worker_waits_for_a_broker_that_is_not_there_yet(
+    setting: str, value: Any, whole: Site, tmp_path: Path
+):
+    nowhere = f"amqp://guest:guest@{servers.LOOPBACK}:{servers.free_port()}//"
+    for changed in ({}, {setting: value}):
+        name = f"early-{len(changed)}"
+        worker = Worker(name, "lims", "solo", 1, tmp_path, whole.environment)
+        worker.environment = {
+            **whole.environment,
+            "ZOCELERY_BROKER_URL": nowhere,
+            "ZOCELERY_BROKER_DECLARE": "false",
+            "FAULTS_SETTINGS": json.dumps(changed),
+        }
+        worker.start()
+        try:
+            if changed:
+                wait_until(lambda w=worker: not w.is_alive(), "the end of the worker")
+            else:
+                retries = says(worker, "Trying again in 6.00 seconds")
+                wait_until(retries, "the third try")
+                assert worker.is_alive()
+        finally:
+            worker.stop()
+
+
+def test_a_dead_connection_is_noticed_in_time(whole: Site, victim: Victim):
+    worker = victim("threads")
+    with an_app(whole) as app:
+        inspect = app.control.inspect([f"{worker.name}@faults"], timeout=20)
+        stats = inspect.stats() or {}
+    (found,) = stats.values()
+    assert found["broker"]["heartbeat"] == 60
