@@ -23,6 +23,7 @@ os.environ["ZOCELERY_BROKER_URL"] = f"amqp://guest:guest@127.0.0.1:{RABBITMQ_POR
 FOLDER = Path(tempfile.mkdtemp(prefix="zocelery-tests-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 os.environ["ZOCELERY_HISTORY_URL"] = f"sqlite:///{FOLDER / 'history.sqlite'}"
+os.environ["ZOCELERY_LIMS_URL"] = f"sqlite:///{FOLDER / 'lims.sqlite'}"
 os.environ["ZOCELERY_WORKERS_JANITOR_INTERVAL"] = "1"
 
 

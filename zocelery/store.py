@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from zocelery import store_scripts
 from zocelery.leases import PREFIX, Leases
 from zocelery.records import Entry, FanRecord
 
@@ -34,74 +35,6 @@ WAITING_RUNS = PREFIX + "active"
 KEPT_FANS = 1000
 """Streams whose emitters a process remembers."""
 
-_CREATE = """
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[2], 'state', 'submitting', 'open', 0, 'submitted', ARGV[3])
-redis.call('SADD', KEYS[3], ARGV[4])
-return 1
-"""
-
-_OPEN = """
-local added = 0
-for i = 2, #ARGV do
-  if redis.call('SADD', KEYS[2], ARGV[i]) == 1 then added = added + 1 end
-end
-if added > 0 then
-  redis.call('HINCRBY', KEYS[1], 'open', added)
-  redis.call('HINCRBY', KEYS[3], ARGV[1] .. ':total', added)
-end
-return added
-"""
-
-_WITHDRAW = """
-local gone = 0
-for i = 2, #ARGV do
-  if redis.call('SISMEMBER', KEYS[4], ARGV[i]) == 0
-      and redis.call('SREM', KEYS[2], ARGV[i]) == 1 then gone = gone + 1 end
-end
-if gone > 0 then
-  redis.call('HINCRBY', KEYS[1], 'open', -gone)
-  redis.call('HINCRBY', KEYS[3], ARGV[1] .. ':total', -gone)
-end
-return gone
-"""
-
-_FINISH = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 1} end  -- Redis has lost it
-for i = 7, #KEYS do
-  local at = 2 * (i - 7) + 5
-  redis.call('HSETNX', KEYS[i], ARGV[at], ARGV[at + 1])
-end
-local open = tonumber(redis.call('HGET', KEYS[1], 'open') or 0)
-if redis.call('SADD', KEYS[2], ARGV[1]) == 0 then return {0, open} end
-redis.call('HINCRBY', KEYS[3], ARGV[4] .. ':' .. ARGV[2], 1)
-redis.call('XADD', KEYS[4], '*', 'e', ARGV[3])
-if redis.call('SADD', KEYS[5], ARGV[1]) == 1 then  -- it was withdrawn, yet published
-  redis.call('HINCRBY', KEYS[3], ARGV[4] .. ':total', 1)
-elseif redis.call('SREM', KEYS[6], ARGV[1]) == 1 then  -- it was parked and run again
-  redis.call('HINCRBY', KEYS[3], ARGV[4] .. ':parked', -1)
-else
-  open = redis.call('HINCRBY', KEYS[1], 'open', -1)
-end
-return {1, open}
-"""
-
-_PARK = """
-if redis.call('SISMEMBER', KEYS[5], ARGV[1]) == 0
-    and redis.call('SADD', KEYS[2], ARGV[1]) == 1 then
-  redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
-  redis.call('HSET', KEYS[6], ARGV[1], redis.call('XADD', KEYS[4], '*', 'e', ARGV[3]))
-  return redis.call('HINCRBY', KEYS[1], 'open', -1)
-end
-return tonumber(redis.call('HGET', KEYS[1], 'open') or 0)
-"""
-
-_SET_RUNNING = """
-if redis.call('HGET', KEYS[1], 'state') == 'submitting' then
-  redis.call('HSET', KEYS[1], 'state', 'running')
-end
-"""
-
 
 def run_key(run: str, *parts: str) -> str:
     """Return the key of a part of a run's live state."""
@@ -119,12 +52,12 @@ class RunStore:
         """
         self.client = client
         self.leases = Leases(client)
-        self._create = client.register_script(_CREATE)
-        self._open = client.register_script(_OPEN)
-        self._withdraw = client.register_script(_WITHDRAW)
-        self._finish = client.register_script(_FINISH)
-        self._park = client.register_script(_PARK)
-        self._set_running = client.register_script(_SET_RUNNING)
+        self._create = client.register_script(store_scripts.CREATE)
+        self._open = client.register_script(store_scripts.OPEN)
+        self._withdraw = client.register_script(store_scripts.WITHDRAW)
+        self._finish = client.register_script(store_scripts.FINISH)
+        self._park = client.register_script(store_scripts.PARK)
+        self._set_running = client.register_script(store_scripts.SET_RUNNING)
         self._fans: dict[tuple[str, str], FanRecord] = {}
 
     # runs

@@ -1,5 +1,6 @@
 """Writers of the LIMS: each row once, whoever asks how often, on every database."""
 
+import itertools
 import os
 import threading
 import time
@@ -36,6 +37,8 @@ from zocelery.lims.writer import write_rows
 CHECKOUT = os.environ.get(SCHEMA_VARIABLE)
 PASSWORD = "p@ss/w:rd"
 REAL_DCID, REAL_DCG = 993677, 988855
+NUMBERS = itertools.count(1_000_000, 1000)
+"""Tests on one database take other numbers than those before them."""
 needs_checkout = pytest.mark.skipif(
     not CHECKOUT, reason=f"{SCHEMA_VARIABLE} names no checkout of ispyb-database"
 )
@@ -99,12 +102,12 @@ def grown(site: Site, before: dict[str, int]) -> dict[str, int]:
 
 def steps_for(site: Site, folder: Path) -> list[dict[str, Any]]:
     """Return the requests of a whole analysis that nobody has made before."""
-    steps = whole_analysis(folder, image=int(time.time() * 1000) % 1_000_000 + 1)
+    steps = whole_analysis(folder, image=next(NUMBERS))
     steps[0]["sweeps"][0]["DCID"] = site.dcid
     place = steps[16]["results"][0]["centre_of_mass"]
     result = {
         **CENTRING["results"][0],
-        "centre_of_mass": [time.time() % 1000, *place[1:]],
+        "centre_of_mass": [float(next(NUMBERS)), *place[1:]],
     }
     steps[16] = {**CENTRING, "results": [result]}
     return steps
@@ -151,7 +154,7 @@ def test_defect_14_a_job_is_triggered_once_it_is_stored_and_as_the_same_again(
 
 
 def test_eight_writers_of_the_same_images_do_not_lock_each_other_out(site: Site):
-    first = int(time.time() * 1000) % 1_000_000
+    first = next(NUMBERS)
     numbers = range(first + 1, first + 301)
     found = {"n_spots_total": 3, "estimated_d_min": 1.9}
 
@@ -172,7 +175,7 @@ def test_eight_writers_of_the_same_images_do_not_lock_each_other_out(site: Site)
 
 
 def test_counts_and_dozor_scores_of_an_image_may_come_apart(site: Site):
-    number = int(time.time() * 1000) % 1_000_000 + 2_000_000
+    number = next(NUMBERS)
     for found in ({"n_spots_total": 3}, {"dozor_score": 1.5}):
         values = {"ispyb_command": "store_per_image_analysis_results", **found}
         site.run({**values, "file-pattern-index": number})
@@ -342,7 +345,8 @@ def test_a_list_that_fails_in_the_middle_leaves_nothing(tmp_path: Path, server: 
 def test_another_centring_of_the_same_group_is_another_row(site: Site):
     before = site.count("XrayCentring")["XrayCentring"]
     result = CENTRING["results"][0]
-    for voxels in (1, 2, 1, 1):
+    one, other = next(NUMBERS), next(NUMBERS)
+    for voxels in (one, other, one, one):
         results = [{**result, "n_voxels": voxels}]
         site.run({**CENTRING, "results": results})
     assert site.count("XrayCentring")["XrayCentring"] == before + 3
@@ -365,7 +369,7 @@ def account(server: URL) -> Iterator[URL]:
 
 def test_without_the_right_to_update_images_are_stored_and_not_corrected(account: URL):
     site = Site(Lims(account))
-    number = int(time.time() * 1000) % 1_000_000 + 3_000_000
+    number = next(NUMBERS)
 
     def _store(spots: int) -> int:
         row = image_row(site.dcid, number, {"n_spots_total": spots})
