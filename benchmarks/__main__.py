@@ -1,5 +1,6 @@
 """`python -m benchmarks`."""
 
+import signal
 import sys
 from importlib import import_module
 
@@ -13,6 +14,7 @@ COMMANDS = {
     "memory": "benchmarks.memory",
     "live": "benchmarks.live",
     "fanout": "benchmarks.fanout",
+    "lims": "benchmarks.lims",
     "message": "benchmarks.message",
     "fuzz": "benchmarks.fuzz",
     "chaos": "benchmarks.chaos",
@@ -47,6 +49,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # As Ctrl-C does: servers and folders are cleared away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main(prog_name="python -m benchmarks")
     except ZoceleryError as error:

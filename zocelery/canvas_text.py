@@ -39,7 +39,7 @@ def describe_canvas(recipe: Recipe, catalogue: Catalogue) -> str:
     lines.append("])")
     for name in plan.recipe.nodes:
         for edge in plan.edges[name]:
-            if edge.targets and (name, edge.channel) not in _inside(chained, plan):
+            if edge.targets and name not in chained:
                 lines += _edge_lines(plan, name, edge)
     for gather in plan.gathers:
         lines += _chord_lines(plan, gather)
@@ -70,10 +70,6 @@ def _chain(canvas: Canvas, plan: Plan, name: str, chained: set[str]) -> str:
         names.append(follower)
     texts = [_signature(plan, each) for each in names]
     return texts[0] if len(texts) == 1 else f"chain({', '.join(texts)})"
-
-
-def _inside(chained: set[str], plan: Plan) -> set[tuple[str, str]]:
-    return {(name, edge.channel) for name in chained for edge in plan.edges[name]}
 
 
 def _signature(plan: Plan, name: str) -> str:

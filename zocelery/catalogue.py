@@ -129,7 +129,7 @@ class Catalogue:
                 if value in self._specs:
                     return self._specs[value]
                 raise RecipeError(
-                    f"node {node.name!r}: {key} {value!r} is not known; "
+                    f"node {node.name!r}: {key} {value!r:.200} is not known; "
                     "'zocelery recipe tasks' lists the known ones"
                 )
         for name in (node.queue, node.service):
@@ -138,6 +138,6 @@ class Catalogue:
             if name in self._specs:
                 return self._specs[name]
         raise RecipeError(
-            f"node {node.name!r}: no task is known for queue {node.queue!r}; "
+            f"node {node.name!r}: no task is known for queue {node.queue!r:.200}; "
             "map it to a task or list it as a foreign queue in the configuration"
         )

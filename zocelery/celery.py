@@ -33,6 +33,13 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "broker_url": settings.broker.url,
         "result_backend": settings.redis.url,
         "broker_transport_options": _transport_options(settings),
+        # a broker that is restarted is waited for, for about a minute
+        "task_publish_retry_policy": {
+            "max_retries": 30,
+            "interval_start": 0.2,
+            "interval_step": 0.3,
+            "interval_max": 2.0,
+        },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_heartbeat": 60,

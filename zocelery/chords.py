@@ -23,9 +23,17 @@ def set_chord_size(app: Celery, chord: str, size: int) -> None:
 
 
 def is_pending(app: Celery, chord: str) -> bool:
-    """Whether the chord waits for parts: it has not published its body, nor failed."""
+    """Whether the chord waits for parts: it has not published its body, nor failed.
+
+    One that is complete is not waited for: who was about to publish its body may have
+    been killed, and Celery leaves the claim to it for minutes.
+    """
     backend: Any = app.backend  # the Redis one
-    return bool(backend.client.exists(backend.get_key_for_group(chord, ".s")))
+    with backend.client.pipeline() as pipe:
+        pipe.get(backend.get_key_for_group(chord, ".s"))
+        pipe.scard(backend.get_key_for_group(chord, ".d"))
+        size, arrived = pipe.execute()
+    return size is not None and int(arrived) < int(size)
 
 
 def arrive(app: Celery, chord: str, part: str, body: Signature[Any]) -> None:

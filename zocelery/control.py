@@ -10,6 +10,7 @@ from zocelery.canvas import FORWARD_TASK, MARK_TASK
 from zocelery.context import RunContext, get_context
 from zocelery.deadlines import given_up
 from zocelery.deployment import current_deployment
+from zocelery.open_programs import close_programs_later
 from zocelery.outbox import END_RUN_TASK, ENDING_SECONDS, ending_lease, is_idle
 from zocelery.parts import stream_part
 from zocelery.store import RunStore
@@ -64,6 +65,12 @@ def close_run(context: RunContext) -> None:
     state, error = run_outcome(context)
     context.history.end_run(run, state, error, store.counts(run))
     store.tell(run, {"run": run, "state": state, "error": error})
+    if state != "finished":
+        close_programs_later(
+            store,
+            run,
+            "the run was cancelled" if state == "cancelled" else "the run failed",
+        )
     store.end_run(run, state, context.deployment.settings.redis.expires)
     logger.info("Run %s %s", run, state)
 

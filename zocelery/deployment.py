@@ -1,6 +1,7 @@
 """Deployment: the servers that one environment's settings name, opened when needed."""
 
 import os
+import re
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -73,6 +74,7 @@ class Deployment:
             del self.__dict__["history"]
 
 
+_SECRET_OPTION = re.compile(r"([?&][^=&]*passw[^=&]*=)[^&]*", re.IGNORECASE)
 _lock = threading.Lock()
 _deployments: dict[int, Deployment] = {}
 
@@ -97,9 +99,18 @@ def forget_deployment() -> None:
 
 
 def without_password(url: str) -> str:
-    """Return `url` with a password in it replaced by asterisks."""
+    """Return `url` with the passwords in it replaced by asterisks.
+
+    It may be several URLs with semicolons between them, and have passwords in its
+    query, too.
+    """
+    return ";".join(_masked(one) for one in re.split(r";(?=[\w+]+://)", url))
+
+
+def _masked(url: str) -> str:
     head, separator, rest = url.partition("://")
     credentials, at, host = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
     shown = f"{user}{colon}***" if colon else credentials
+    host = _SECRET_OPTION.sub(r"\1***", host)
     return f"{head}{separator}{shown}{at}{host}"

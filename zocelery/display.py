@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zocelery.run import NodeStatus, Run, RunStatus, as_result, is_result
+from zocelery.terminal import printable
 
 REFRESH_SECONDS = 0.2
 LONGEST_PROGRESS = 60
@@ -62,7 +63,7 @@ def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
 def draw(status: RunStatus, seconds: float, progress: Progress | None = None) -> Table:
     """Return a table with one line per node: state, n/N, a bar and a rate."""
     title = f"{status.recipe}  {status.run[:8]}  {status.state}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False)
     for name, justify in _COLUMNS:
         table.add_column(name, justify=justify)
     for node in status.nodes:
@@ -81,11 +82,11 @@ def _add_row(
         over, total = seen[0], max(seen[0], seen[1] or 0)
     rate = f"{over / seconds:.0f}/s" if total > 1 and over and seconds > 0 else ""
     table.add_row(
-        node.node,
+        Text(printable(node.node)),
         Text(node.state, style=_STYLES.get(node.state, "")),
         f"{over}/{total}" if total else "",
         ProgressBar(total=total or 1, completed=over, width=24),
         Text(str(node.failed), style="red") if node.failed else "",
         rate,
-        Text((node.progress or "")[:LONGEST_PROGRESS], style="dim"),
+        Text(printable(node.progress or "")[:LONGEST_PROGRESS], style="dim"),
     )

@@ -273,8 +273,8 @@ class History:
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError(f"history.url cannot be used: {error}") from error
+    except (ArgumentError, ValueError):  # their messages may show the password
+        raise ConfigurationError("history.url: is no SQLAlchemy URL") from None
     if parsed.database and parsed.database.startswith("~"):
         file = Path(parsed.database).expanduser()
         file.parent.mkdir(parents=True, exist_ok=True)

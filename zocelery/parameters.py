@@ -3,11 +3,13 @@
 import copy
 import difflib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar, cast
 
 from zocelery.errors import ParameterError
+from zocelery.plain_json import MAX_SIZE, plain_json
 from zocelery.recipe import Node, Recipe, Start
 from zocelery.templates import (
     TemplateError,
@@ -124,12 +126,29 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         if not separator or not key.strip():
             raise ParameterError(f"parameter {text!r} is not of the form KEY=VALUE")
         parameters[key.strip()] = _json_or_text(value)
-    return parameters
+    return plain_parameters(parameters)
+
+
+def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters in JSON's own types: they travel in messages.
+
+    Raises:
+        ParameterError: one is too deep or too large, or no JSON value.
+    """
+    plain: dict[str, Any] = {}
+    for name, value in parameters.items():
+        try:
+            plain.update(plain_json({name: value}))
+        except ValueError as error:
+            raise ParameterError(f"parameter {name!r:.80} {error}") from error
+    return plain
 
 
 def _json_or_text(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite_number
+        )
     except (ValueError, RecursionError):
         return text
 
@@ -139,6 +158,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):  # 1e999
+        raise ValueError(text)
+    return number
+
+
 @dataclass(frozen=True)
 class _Filler:
     """Fills in every text of a structure or recipe and names the place of a fault."""
@@ -146,6 +172,8 @@ class _Filler:
     values: Mapping[str, Any]
     allow_unfilled: bool
     recipe_name: str | None = None
+    budget: list[int] = field(default_factory=lambda: [MAX_SIZE])
+    """Characters that may still be filled in, a value counting for eight."""
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """Return the recipe with its nodes and starts filled in."""
@@ -191,10 +219,28 @@ class _Filler:
 
     def text(self, text: str, path: Path) -> Any:
         """Return a text filled in: a lone `{$REPLACE:x}` becomes any value."""
+        if not has_braces(text):
+            return text
         try:
-            return fill_text(text, self.values, allow_unfilled=self.allow_unfilled)
+            filled = fill_text(text, self.values, allow_unfilled=self.allow_unfilled)
         except TemplateError as error:
             _fail(self.recipe_name, path, text, str(error))
+        self.budget[0] -= _size(filled)
+        if self.budget[0] < 0:
+            reason = f"all that is filled in is larger than {MAX_SIZE // 10**6} MB"
+            _fail(self.recipe_name, path, text, reason)
+        return filled
+
+
+def _size(value: Any) -> int:
+    """Return about how many characters a value takes as JSON."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return 8 + sum(_size(key) + _size(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return 8 + sum(map(_size, value))
+    return 8
 
 
 def _refuse_missing(recipe: Recipe, known: Mapping[str, Any]) -> None:

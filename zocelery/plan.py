@@ -25,6 +25,10 @@ SPLIT_TASK = "split"
 """The built-in task that emits each member of a list on its channel `each`."""
 SPLIT_SUFFIX = "/each"
 MOST_PATHS = 1000
+MOST_SCOPES = 100
+"""Ways through fan-outs on which one node can be reached."""
+MOST_STEPS = 5_000_000
+"""Gathers times nodes: each gather is looked for from every node."""
 TIMED_QUEUES = ("images", "wrappers")
 """Their workers are processes, which can be interrupted; threads cannot."""
 
@@ -72,6 +76,7 @@ class Plan:
             for node in self.recipe
         }
         self.edges = {node.name: self._edges_of(node) for node in self.recipe}
+        self._refuse_too_many_gathers()
         self._order = self._topological_order()
         self.scopes = self._find_scopes()
         self._parts = {g: self._count_parts(g) for g in self.gathers}
@@ -196,6 +201,21 @@ class Plan:
                 return edge.targets
         return ()
 
+    def _refuse_too_many_scopes(self, node: str) -> None:
+        if len(self._stacks[node]) > MOST_SCOPES:
+            raise RecipeError(
+                f"recipe {self.recipe.name!r}, node {node!r}: more than {MOST_SCOPES} "
+                "ways through fan-outs lead to it; gather earlier"
+            )
+
+    def _refuse_too_many_gathers(self) -> None:
+        count = len(self.gathers)
+        if count * len(self.recipe.nodes) > MOST_STEPS or count**2 > MOST_STEPS / 5:
+            raise RecipeError(
+                f"recipe {self.recipe.name!r}: {count} gathers are too many for "
+                f"{len(self.recipe.nodes)} nodes"
+            )
+
     def _refuse_too_many_paths(self) -> None:
         for gather in self.gathers:
             paths = self.scope_parts(gather, self.scopes[gather])
@@ -284,6 +304,7 @@ class Plan:
                 deeper = (Fan(name, edge.channel),) if is_stream else ()
                 for target in edge.targets:
                     self._stacks[target] |= {s + deeper for s in self._stacks[name]}
+                    self._refuse_too_many_scopes(target)
         return scopes
 
     def _gather_scope(self, gather: str) -> Scope:

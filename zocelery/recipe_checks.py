@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 from zocelery.catalogue import Catalogue, TaskKind, TaskSpec
 from zocelery.errors import RecipeError
 from zocelery.recipe import Node, Recipe
-from zocelery.recipe_documents import did_you_mean, refuse, shown
+from zocelery.plain_json import shown
+from zocelery.recipe_documents import MOST_FOUND, did_you_mean, refuse
 from zocelery.templates import has_braces
 
 _ROUTING = ("task", "wrapper", "queue", "service", "topic", "exchange")
@@ -27,13 +28,18 @@ def check_recipe(recipe: Recipe, catalogue: Catalogue | None = None) -> None:
     Raises:
         RecipeError: lists all problems, one a line, each with its node.
     """
-    problems = [problem for check in _GRAPH_CHECKS for problem in check(recipe)]
+    problems = list(islice(_find_problems(recipe, catalogue), MOST_FOUND))
+    if problems:
+        refuse(f"recipe {recipe.name!r}", problems)
+
+
+def _find_problems(recipe: Recipe, catalogue: Catalogue | None) -> Iterator[str]:
+    for check in _GRAPH_CHECKS:
+        yield from check(recipe)
     if catalogue is not None:
         fed = _fed(recipe)
         for node in recipe:
-            problems += _check_task(node, catalogue, is_fed=node.name in fed)
-    if problems:
-        refuse(f"recipe {recipe.name!r}", problems)
+            yield from _check_task(node, catalogue, is_fed=node.name in fed)
 
 
 def find_cycles(recipe: Recipe, most: int = 10) -> list[list[str]]:

@@ -5,7 +5,7 @@ Every fault is a `RecipeError` of one line that names recipe, node, key and valu
 
 import difflib
 import json
-import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
@@ -14,16 +14,16 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from zocelery.errors import RecipeError
+from zocelery.plain_json import MAX_DEPTH, MAX_SIZE, plain_json, shown
 from zocelery.recipe_schema import NamedNode, NamedRecipe, RetryDocument
 
-MAX_DEPTH = 64
-"""Levels of objects and lists within each other."""
-MAX_SIZE = 10_000_000
-"""Bytes of JSON text; for a mapping, characters and values."""
+MOST_FOUND = 1000
+"""Problems after which nobody looks for more."""
 
-_SHOWN = 60
 _MOST_LISTED = 30
 _MOST_COMPARED = 100
+_LONGEST_COMPARED = 100
+_LONGEST_LINE = 1000
 _NODE_NAME = "1 to 100 of A-Z, a-z, 0-9, '_', '-' and '.', the first no '-' or '.'"
 _EXPECTED: Mapping[str, str] = MappingProxyType(
     {
@@ -64,8 +64,13 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def refuse(where: str, problems: Iterable[str]) -> NoReturn:
-    """Raise one RecipeError for all problems: one line if it is one, else a list."""
-    lines = list(problems)
+    """Raise one RecipeError for all problems: one line if it is one, else a list.
+
+    Lines that are too long are cut; of more than `MOST_FOUND` only so many are counted.
+    """
+    found = islice(problems, MOST_FOUND)
+    lines = [_cut(problem, _LONGEST_LINE) for problem in found]
+    where = _cut(where, _LONGEST_LINE)
     if len(lines) == 1:
         raise RecipeError(f"{where}: {lines[0]}")
     listed = lines[:_MOST_LISTED]
@@ -76,14 +81,15 @@ def refuse(where: str, problems: Iterable[str]) -> NoReturn:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the known name that is most alike, or ""."""
-    close = difflib.get_close_matches(name, list(islice(known, _MOST_COMPARED)), n=1)
+    if len(name) > _LONGEST_COMPARED:
+        return ""
+    candidates = [k for k in islice(known, _MOST_COMPARED) if len(k) < 2 * len(name)]
+    close = difflib.get_close_matches(name, candidates, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def shown(value: Any) -> str:
-    """Return a value for an error message: one line, not too long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def read_document(
@@ -97,9 +103,8 @@ def read_document(
     repeated: list[str] = []
     if isinstance(document, str | bytes):
         document = _read_json(_read_text(document, where), where, repeated)
-    budget = [MAX_SIZE]
     try:
-        plain = _plain(document, 0, budget)
+        plain = plain_json(document)
     except ValueError as error:
         refuse(where, [str(error)])
     if not isinstance(plain, dict):
@@ -118,7 +123,7 @@ def validate_document(model: type[M], document: Mapping[str, Any], where: str) -
     except ValidationError as error:
         is_named = model is NamedRecipe
         expected = _EXPECTED_NAMED if is_named else _EXPECTED_ZOCALO
-        problems = list(_explain(error, document, expected))
+        problems = list(islice(_explain(error, document, expected), MOST_FOUND))
     refuse(where, problems)
 
 
@@ -137,8 +142,8 @@ def _read_json(text: str, where: str, repeated: list[str]) -> Any:
     def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) != len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated.extend(key for key in result if keys.count(key) > 1)
+            times = Counter(key for key, _ in pairs)
+            repeated.extend(key for key, count in times.items() if count > 1)
         return result
 
     def _as_constant(name: str) -> NoReturn:
@@ -158,51 +163,6 @@ def _read_json(text: str, where: str, repeated: list[str]) -> Any:
         refuse(where, [f"is not JSON: {str(error).partition(':')[0]}"])
 
 
-def _plain(value: Any, depth: int, budget: list[int]) -> Any:
-    """Return a copy in JSON's own types: nothing in it belongs to the caller.
-
-    Raises:
-        ValueError: it is too deep or too large, or no JSON value.
-    """
-    budget[0] -= 1
-    if isinstance(value, str):
-        return _plain_text(value, budget)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if budget[0] < 0:
-        raise ValueError(f"is larger than {MAX_SIZE // 10**6} MB")
-    if depth >= MAX_DEPTH:
-        raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
-    if isinstance(value, Mapping):
-        return {
-            _plain_key(key, budget): _plain(item, depth + 1, budget)
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_plain(item, depth + 1, budget) for item in value]
-    raise ValueError(f"holds {shown(value)}, which is not a JSON value")
-
-
-def _plain_text(text: str, budget: list[int]) -> str:
-    budget[0] -= len(text)
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"holds {shown(text)}, which is not Unicode") from error
-    return text
-
-
-def _plain_key(key: Any, budget: list[int]) -> str:
-    if isinstance(key, int) and not isinstance(key, bool):
-        return str(key)  # Zocalo's own recipe objects count their nodes with integers
-    if isinstance(key, str):
-        return _plain_text(key, budget)
-    raise ValueError(f"holds the key {shown(key)}, which is not a text")
-
-
 def _explain(
     error: ValidationError, document: Mapping[str, Any], expected: Mapping[str, str]
 ) -> Iterator[str]:
@@ -214,8 +174,9 @@ def _explain(
         if fault["type"] in ("extra_forbidden", "missing") and isinstance(last, str):
             path = (*path[: len(fault["loc"]) - 1], last)
         found[path] = "key" if last == "[key]" else fault["type"]
+    outer = {path[:length] for path in found for length in range(len(path))}
     for path, kind in found.items():
-        if not any(other[: len(path)] == path != other for other in found):
+        if path not in outer:
             yield _explain_one(document, path, kind, expected)
 
 

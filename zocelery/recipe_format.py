@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from zocelery.errors import InputFileError
+from zocelery.plain_json import MAX_SIZE, shown
 from zocelery.recipe import Recipe, Start
 from zocelery.recipe_documents import (
-    MAX_SIZE,
+    MOST_FOUND,
     did_you_mean,
     read_document,
     refuse,
-    shown,
     validate_document,
 )
 from zocelery.recipe_merge import is_number, number_nodes, rename_nodes
@@ -30,6 +30,8 @@ from zocelery.recipe_nodes import (
 )
 from zocelery.recipe_schema import NODE_NUMBER, NamedRecipe, ZocaloRecipe
 
+MOST_NODES = 10_000
+_LONGEST_NAME = 200
 _TOP_KEYS = frozenset({"$schema", "name", "description", "parameters"})
 _DEFAULT_KEYS = frozenset({"default", "description"})
 
@@ -54,6 +56,7 @@ def parse_recipe(
     """
     where = source or f"recipe {name!r}"
     plain, repeated = read_document(document, where)
+    _refuse_too_many(plain.get("nodes", plain), where)
     if "nodes" not in plain:
         return _read_zocalo(plain, name, where)
     if repeated:
@@ -105,6 +108,11 @@ def to_zocalo(recipe: Recipe) -> tuple[dict[str, Any], dict[str, int]]:
     return {k: v for k, v in document.items() if k not in _TOP_KEYS}, numbers
 
 
+def _refuse_too_many(nodes: Any, where: str) -> None:
+    if isinstance(nodes, dict) and len(nodes) > MOST_NODES:
+        refuse(where, [f"has {len(nodes)} nodes, {MOST_NODES} are allowed"])
+
+
 def _read_zocalo(plain: Mapping[str, Any], name: str, where: str) -> Recipe:
     document, nodes = _split_zocalo(plain, where)
     model = validate_document(ZocaloRecipe, {**document, "nodes": nodes}, where)
@@ -123,9 +131,9 @@ def _split_zocalo(
     """Return the keys that are no nodes, and the nodes."""
     known = {*_TOP_KEYS, "start", "error"}
     nodes: dict[str, Any] = {}
-    problems = []
-    for key in plain.keys() - known:
-        if re.fullmatch(NODE_NUMBER, key) is None:
+    problems: list[str] = []
+    for key in sorted(plain.keys() - known):
+        if len(problems) < MOST_FOUND and re.fullmatch(NODE_NUMBER, key) is None:
             hint = did_you_mean(key, known) or '; nodes with names stand under "nodes"'
             problems.append(f"key {key!r} is not a node number{hint}")
     for key, value in plain.items():
@@ -182,6 +190,8 @@ def _read_common(
     defaults: dict[str, Any] = {}
     meanings: dict[str, str] = {}
     problems = []
+    if model.name and not (model.name.isprintable() and len(model.name) < _LONGEST_NAME):
+        problems.append(f"name must be printable and short, not {shown(model.name)}")
     for key, value in (model.parameters or {}).items():
         if not isinstance(value, dict) or not _DEFAULT_KEYS & value.keys():
             defaults[key] = value

@@ -6,9 +6,10 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from zocelery.errors import ConfigurationError
 from zocelery.resources import resource_dir
@@ -20,10 +21,28 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _require_url(value: str) -> str:
+    """Refuse what clients would stumble over, showing the password as they do."""
+    try:
+        for one in value.split(";"):
+            if urlsplit(one).port is None and "://" not in one:
+                raise ValueError
+    except ValueError:
+        raise ValueError(
+            "is no URL; the characters / # ? @ of a password are written %2F %23 %3F "
+            "%40"
+        ) from None
+    return value
+
+
+Url = Annotated[str, AfterValidator(_require_url)]
+"""The URL of a server, or several with semicolons between them."""
+
+
 class BrokerSettings(_Section):
     """Where messages go."""
 
-    url: str
+    url: Url
     queue_type: Literal["classic", "quorum"]
     declare: bool
     connect_timeout: float = Field(gt=0)
@@ -37,7 +56,7 @@ class BrokerSettings(_Section):
 class RedisSettings(_Section):
     """Where results, gathers and the live state of runs are kept."""
 
-    url: str
+    url: Url
     expires: int = Field(gt=0)
     gather_expires: int = Field(gt=0)
 
@@ -61,6 +80,12 @@ class RecipeSettings(_Section):
 
     folders: tuple[Path, ...]
     aliases: Mapping[str, str]
+
+
+class FileSettings(_Section):
+    """Where tasks may read and write what recipes, parameters and payloads name."""
+
+    roots: tuple[Path, ...]
 
 
 class QueueSettings(_Section):
@@ -122,6 +147,7 @@ class Settings(_Section):
     history: HistorySettings
     lims: LimsSettings
     recipes: RecipeSettings
+    files: FileSettings
     queues: QueueSettings
     priority: PrioritySettings
     workers: WorkerSettings
@@ -244,7 +270,10 @@ def _validate(table: Mapping[str, Any], path: Path | None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
-        secret = "url" in option
-        shown = "" if secret else f" (value: {first['input']!r})"
+        value = repr(first["input"])
+        # what is misspelt may be a password, what stands in the wrong place a URL
+        unknown = first["type"] == "extra_forbidden"
+        secret = "url" in option or "://" in value or unknown
+        shown = "" if secret else f" (value: {value})"
         where = path or "configuration"
         raise ConfigurationError(f"{where}: {option}: {first['msg']}{shown}") from None

@@ -14,7 +14,7 @@ from zocelery.catalogue import Catalogue
 from zocelery.context import RunContext
 from zocelery.deployment import Deployment, current_deployment, without_password
 from zocelery.errors import ParameterError, ServerUnreachableError, ZoceleryError
-from zocelery.parameters import fill_in
+from zocelery.parameters import fill_in, plain_parameters
 from zocelery.plan import Plan
 from zocelery.publication import begin_run
 from zocelery.recipe import Recipe
@@ -140,7 +140,7 @@ def prepare(
         UserError: names the recipe, the node, the key and the value.
     """
     check_recipe(recipe, catalogue)
-    filled = fill_in(recipe, parameters)
+    filled = fill_in(recipe, plain_parameters(parameters))
     check_recipe(filled, catalogue)
     check_nodes(Plan(filled, catalogue))
     return filled

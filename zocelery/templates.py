@@ -12,10 +12,14 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from zocelery.plain_json import MAX_SIZE
+
 _WHOLE = re.compile(r"\{\$REPLACE:([^{}]*)\}")
 _FIELD = re.compile(r"([^.\[\]]*)((?:\[[^\[\]]+\])*)")
 _KEY = re.compile(r"\[([^\[\]]+)\]")
 _NAME = re.compile(r"[^\W\d](?:[\w -]*[\w-])?")
+_MOST_NESTED = 2
+"""Levels of braces within braces; `{x:{width}}` has two."""
 _LARGEST_NUMBER_IN_FORMAT = 999
 """A format such as `{x:>999999999}` would fill the memory."""
 
@@ -73,7 +77,7 @@ def fill_text(text: str, values: Mapping[str, Any], *, allow_unfilled: bool) -> 
         raise TemplateError(f"parameter {name!r} is nested too deeply") from error
 
 
-def names_in(text: str) -> Iterator[tuple[str, bool]]:
+def names_in(text: str, depth: int = 0) -> Iterator[tuple[str, bool]]:
     """Yield the names that `text` uses, each with whether a `$` stands before it.
 
     Raises:
@@ -83,26 +87,32 @@ def names_in(text: str) -> Iterator[tuple[str, bool]]:
     if whole is not None:
         yield _split(whole[1])[0], False
         return
-    for literal, field, spec, _ in _parse(text):
+    for literal, field, spec, _ in _parse(text, depth):
         if field is not None:
             name, _ = _split(field)
             if _NAME.fullmatch(name) is None:
                 raise _not_given(name)
             yield name, literal.endswith("$")
-            yield from names_in(spec or "")
+            yield from names_in(spec or "", depth + 1)
 
 
-def _format_text(text: str, values: Mapping[str, Any], allow_unfilled: bool) -> str:
+def _format_text(
+    text: str, values: Mapping[str, Any], allow_unfilled: bool, depth: int = 0
+) -> str:
     parts = []
-    for literal, field, spec, conversion in _parse(text):
+    length = 0
+    for literal, field, spec, conversion in _parse(text, depth):
         parts.append(literal)
         if field is None:
             continue
         name, keys = _split(field)
         if name in values:
-            width = _format_text(spec or "", values, allow_unfilled)
+            width = _format_text(spec or "", values, allow_unfilled, depth + 1)
             value = _look_up(name, keys, values)
             parts.append(_format_value(value, width, conversion))
+            length += len(parts[-1])
+            if length > MAX_SIZE:
+                raise TemplateError(f"becomes longer than {MAX_SIZE // 10**6} MB")
         elif not spec and (allow_unfilled or literal.endswith("$")):
             parts.append("{" + field + "}")  # a shell's ${HOME}, as in Zocalo
         else:
@@ -110,7 +120,9 @@ def _format_text(text: str, values: Mapping[str, Any], allow_unfilled: bool) -> 
     return "".join(parts)
 
 
-def _parse(text: str) -> list[Part]:
+def _parse(text: str, depth: int) -> list[Part]:
+    if depth > _MOST_NESTED:
+        raise TemplateError("has formats within formats")
     try:
         return list(string.Formatter().parse(text))
     except ValueError as error:
@@ -137,7 +149,7 @@ def _look_up(name: str, keys: Sequence[str], values: Mapping[str, Any]) -> Any:
     for key in keys:
         try:
             value = _member(value, key)
-        except (KeyError, IndexError, TypeError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise TemplateError(
                 f"parameter {name!r} has no part [{key}] ({_parts_of(value)})"
             ) from error
@@ -167,7 +179,7 @@ def _format_value(value: Any, spec: str, conversion: str | None) -> str:
         raise TemplateError(f"the format {spec!r} is too wide")
     try:
         return format(string.Formatter().convert_field(value, conversion), spec)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         message = f"the value {_short(value)} cannot be written so: {error}"
         raise TemplateError(message) from error
 

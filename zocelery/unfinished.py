@@ -5,6 +5,7 @@ import time
 
 from zocelery.context import RunContext
 from zocelery.deployment import Deployment
+from zocelery.open_programs import close_programs_later
 
 logger = logging.getLogger(__name__)
 LOST = (
@@ -35,4 +36,5 @@ def end_unfinished(deployment: Deployment, run: str, reason: str) -> None:
     store = deployment.store
     deployment.history.end_run(run, "failed", reason, store.counts(run))
     store.tell(run, {"run": run, "state": "failed", "error": reason})
+    close_programs_later(store, run, f"the run failed: {reason}")
     store.end_run(run, "failed", deployment.settings.redis.expires)

@@ -12,7 +12,12 @@ from typing import Any
 
 from zocelery.errors import InputFileError, ParameterError
 from zocelery.messages import Member, Step
-from zocelery_tasks.centring_files import report_2d, report_3d, write_results
+from zocelery_tasks.centring_files import (
+    allowed_results,
+    report_2d,
+    report_3d,
+    write_results,
+)
 from zocelery_tasks.centring_results import Centre2DResult, Centring3D, success_message
 from zocelery_tasks.grid_info import GridInfo
 from zocelery_tasks.xray_centering import centre_2d, centre_3d
@@ -120,13 +125,14 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Look at a node's parameters before a run starts.
 
     Raises:
-        ParameterError: a value cannot be used.
+        ParameterError: a value cannot be used, a file is outside of the allowed
+            folders.
         InputFileError: a file cannot be written where it is asked for.
     """
     parsed = XrayCenteringParameters.parse(parameters)
     if any(parameters.get(key) for key in ("grid", "gridinfo", "grids")):
         read_scans(parameters)
-    for path in (parsed.output, parsed.log):
+    for path in allowed_results(parsed):
         if path is not None:
             _check_writable(path)
 

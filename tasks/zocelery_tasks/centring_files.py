@@ -6,6 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
+from zocelery.allowed_files import allowed_path
 from zocelery.errors import PermanentError, TaskError, TemporaryError
 from zocelery_tasks.centring_results import Centre2DResult, Centring3D
 from zocelery_tasks.heat_map import table_of_counts
@@ -103,21 +104,39 @@ def write_results(
         The files and the link.
 
     Raises:
+        ParameterError: if tasks may not write there.
         PermanentError: if a file can never be written there.
         TemporaryError: if it may work later, for instance when the disk is full.
     """
+    output, log = allowed_results(parameters)
     written = []
-    if parameters.output is not None:
-        write_atomically(parameters.output, result.model_dump_json() + "\n")
-        written.append(parameters.output)
+    if output is not None:
+        write_atomically(output, result.model_dump_json() + "\n")
+        written.append(output)
         if parameters.results_symlink is not None:
-            written += _link_beside(
-                parameters.output.parent, parameters.results_symlink
-            )
-    if parameters.log is not None:
-        write_atomically(parameters.log, report)
-        written.append(parameters.log)
+            written += _link_beside(output.parent, parameters.results_symlink)
+    if log is not None:
+        write_atomically(log, report)
+        written.append(log)
     return written
+
+
+def allowed_results(
+    parameters: XrayCenteringParameters,
+) -> tuple[Path | None, Path | None]:
+    """Return the files for result and text, if tasks may write there.
+
+    Raises:
+        ParameterError: one, or the link, is outside of the allowed folders; the message
+            names key and value.
+    """
+    output, log = (
+        None if path is None else allowed_path(path, key)
+        for key, path in (("output", parameters.output), ("log", parameters.log))
+    )
+    if output is not None and parameters.results_symlink is not None:
+        allowed_path(output.absolute().parent.parent, "results_symlink")
+    return output, log
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -10,8 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from zocelery.allowed_files import allowed_path
 from zocelery.catalogue import TaskKind
-from zocelery.errors import InputFileError, PermanentError
+from zocelery.errors import ImageError, InputFileError, ParameterError, PermanentError
 from zocelery.messages import Burst, Step
 from zocelery.task import recipe_task
 from zocelery_tasks.file_watcher_parameters import FileWatcherParameters, ImageSource
@@ -21,12 +22,13 @@ from zocelery_tasks.xray_centering_parameters import XrayCenteringParameters
 
 
 def _check_images(parameters: Mapping[str, Any]) -> None:
-    """Refuse images of which not even the folder is there.
+    """Refuse images that tasks may not read, or of which not even the folder is there.
 
     With `live` true they may still be written, folder and all; without it the first
     one has to be there.
     """
     parsed = FileWatcherParameters.parse(parameters)
+    parsed.check_files()
     if parsed.images is None or parsed.live:
         return
     source = ImageSource.parse(parsed.images)
@@ -92,7 +94,7 @@ def per_image_analysis(step: Step) -> dict[str, Any]:
     given = {**step.parameters, **(own if isinstance(own, Mapping) else {})}
     parameters = PerImageAnalysisParameters.parse(given)
     image = parameters.backend.open_image(
-        Path(file), parameters.image_number or 1, pixel_buffers()
+        _allowed_image(file), parameters.image_number or 1, pixel_buffers()
     )
     analysis = analyse_image(image, parameters)
     passed_on = {key: told[key] for key in told if key.startswith("file")}
@@ -100,6 +102,18 @@ def per_image_analysis(step: Step) -> dict[str, Any]:
         step.send("reflections", {**passed_on, "spots": analysis.spot_list()})
     size = list(image.pixels.shape)
     return {**passed_on, **analysis.counts(), "image_size": size}
+
+
+def _allowed_image(file: str) -> Path:
+    """Return the image that a message names.
+
+    Raises:
+        ImageError: it is outside of the allowed folders, or no path.
+    """
+    try:
+        return allowed_path(file, "file")
+    except ParameterError as error:
+        raise ImageError(str(error)) from error
 
 
 def _draw_centre(answer: Any) -> str:

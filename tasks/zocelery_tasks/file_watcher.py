@@ -43,9 +43,11 @@ def watch_files(step: Step, state: Mapping[str, Any]) -> Iterator[Burst]:
         News after each look, with pauses from 20 ms to 1 s.
 
     Raises:
-        ParameterError: if the parameters or a channel cannot be used.
+        ParameterError: if the parameters or a channel cannot be used, or a file is
+            outside of the allowed folders.
     """
     parameters = FileWatcherParameters.parse(step.parameters)
+    parameters.check_files()
     channels = WatchChannels.parse(step.channels)
     target = choose_target(parameters)
     with ProbeClient(parameters.look_timeout) as probe:

@@ -1,16 +1,20 @@
 """What a file watcher is told: which images, and how long to wait for them."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from zocelery.allowed_files import allowed_path
 from zocelery_tasks.lenient_values import LenientParameters, from_text
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
 
 _PLACEHOLDER = re.compile(r"%0?\d*d")
+_LARGEST_NUMBER = 10**12
+_LONGEST_PLACEHOLDER = len("%099d")
 _HASHES = re.compile(r"#+")
 _RANGE = re.compile(r"(?P<file>.+?)(?::(?P<first>\d+):(?P<last>\d+))?", re.DOTALL)
 
@@ -92,6 +96,29 @@ class FileWatcherParameters(LenientParameters):
             ImageSource.parse(self.images)
         return self
 
+    def check_files(self) -> None:
+        """Refuse to watch what tasks may not read.
+
+        Raises:
+            ParameterError: a file is outside of the allowed folders; names key and
+                value.
+        """
+        for key, path in self._files():
+            allowed_path(path, key)
+
+    def _files(self) -> Iterator[tuple[str, str | Path]]:
+        """Yield the files that decide where the watch looks, each with its key."""
+        if self.pattern is not None:
+            for number in (self.pattern_start, self.pattern_end):
+                yield "pattern", _numbered(self.pattern, number)
+        yield from (("list", file) for file in self.files or () if file)
+        if self.hdf5 is not None:
+            yield "hdf5", self.hdf5
+        if self.images is not None:
+            source = ImageSource.parse(self.images)
+            yield "images", source.first_path
+            yield "images", source.last_path
+
 
 class ImageSource(BaseModel):
     """What the parameter `images` names."""
@@ -135,12 +162,19 @@ class ImageSource(BaseModel):
     @property
     def first_path(self) -> Path:
         """The first file of the images."""
-        if self.is_hdf5:
-            return Path(self.file)
-        try:
-            return Path(self.file % self.first)
-        except TypeError:  # no number in it
-            return Path(self.file % ())
+        return Path(self.file if self.is_hdf5 else _numbered(self.file, self.first))
+
+    @property
+    def last_path(self) -> Path:
+        """The last file of the images."""
+        return Path(self.file if self.is_hdf5 else _numbered(self.file, self.last))
+
+
+def _numbered(template: str, number: int | None) -> str:
+    try:
+        return template % number
+    except TypeError:  # no number in it
+        return template % ()
 
 
 def _has_number(file: str) -> bool:
@@ -160,7 +194,9 @@ def as_template(pattern: str) -> str:
             before, after = (
                 part.replace("%", "%%") for part in (pattern[:start], pattern[end:])
             )
-            return f"{before}%0{end - start}d{after}"
+            return as_template(f"{before}%0{end - start}d{after}")
+    if any(len(found) > _LONGEST_PLACEHOLDER for found in _PLACEHOLDER.findall(pattern)):
+        raise ValueError("pattern: a number has 99 digits at most")
     plain = _PLACEHOLDER.sub("", pattern, count=1).replace("%%", "")
     if "%" in plain or _PLACEHOLDER.search(pattern) is None:
         raise ValueError(
@@ -175,5 +211,7 @@ def _check_range(key: str, first: int | None, last: int | None, least: int = 0) 
         raise ValueError(f"{key} needs {key}-start and {key}-end")
     if first < least:
         raise ValueError(f"{key}: the first image is {least} at least, not {first}")
+    if last > _LARGEST_NUMBER:
+        raise ValueError(f"{key}: no image has a number above {_LARGEST_NUMBER}")
     if last < first:
         raise ValueError(f"{key}: image {last} is not after image {first}")

@@ -71,7 +71,8 @@ class GroupCommit:
 
     def _take(self) -> list[_Share]:
         """Return the first who wait, until there are enough rows."""
-        taken, count = [], 0
+        taken: list[_Share] = []
+        count = 0
         while self._waiting and (not taken or count < MOST_ROWS):
             taken.append(self._waiting.pop(0))
             count += len(taken[-1].rows)

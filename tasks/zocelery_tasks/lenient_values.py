@@ -70,14 +70,12 @@ def from_text(value: Any) -> Any:
     """
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "{", "("):
         return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        pass
-    try:
-        return ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
-        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(value.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue  # MemoryError: Python's parser says so of what is too deep
+    return value
 
 
 def first_error(error: ValueError) -> str:

@@ -16,10 +16,9 @@ from zocelery.errors import (
     TemporaryError,
 )
 from zocelery.messages import Step
+from zocelery.open_programs import CLOSE_PROGRAMS
 from zocelery.task import recipe_task
 
-CLOSE_PROGRAMS = "zocelery.close_programs"
-"""The Celery task that ends programs which cannot say so themselves."""
 CHANNELS = ("output", "trigger", "held")
 
 

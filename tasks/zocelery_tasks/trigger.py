@@ -7,8 +7,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zocelery.errors import PermanentError, ServerUnreachableError, UserError
+from zocelery.errors import (
+    PermanentError,
+    RecipeError,
+    ServerUnreachableError,
+    UserError,
+)
 from zocelery.messages import Step
+from zocelery.recipe_library import is_recipe_name
 from zocelery.task import recipe_task
 from zocelery_tasks.wrappers.command import look_up
 
@@ -97,6 +103,8 @@ def start(step: Step, given: TriggerParameters) -> str:
     parts = (step.run_id, step.node, step.item, given.recipe)
     run = str(uuid.uuid5(_NAMESPACE, "\0".join(parts)))
     try:
+        if not is_recipe_name(given.recipe):  # `submit` would also take a file's path
+            raise RecipeError(f"{given.recipe!r} is no recipe name")
         submit(given.recipe, parameters, run_id=run, urgency=given.urgency)
     except ServerUnreachableError:
         raise

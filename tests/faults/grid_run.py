@@ -133,7 +133,7 @@ class GridRun:
         wait_until(lambda: self.images_done() >= wanted, f"{wanted:.0f} images")
         return self
 
-    def outcome(self, seconds: float = 100.0) -> Outcome:
+    def outcome(self, seconds: float = 250.0) -> Outcome:
         """Wait for the end of the run and return what it left."""
         self._feeder.join(seconds)
         try:

@@ -23,7 +23,7 @@ from zocelery.settings import load_settings
 HERE = Path(__file__).parent
 FACILITY = HERE / "facility"
 READY_SECONDS = 300.0
-PATIENCE_SECONDS = 100.0
+PATIENCE_SECONDS = 250.0
 
 
 def wait_until(

@@ -32,7 +32,7 @@ def test_a_task_that_kills_its_worker_is_parked_after_three_deliveries(
     before = messages_in(whole.rabbitmq.url, ("dlq.lims",))
     victim(pool)
     run = whole.submit(recipe([["p", {"x": 1}]], p=poison))
-    status = run.wait(100)
+    status = run.wait(250)
     assert status.state == "failed"
     assert status.error == "p: its worker died 3 times while running it"
     assert journal(log, "p") == ["start"] * 3
@@ -44,6 +44,7 @@ def test_what_stands_beside_poison_is_not_parked_with_it(
 ):
     log = tmp_path / "journal"
     told = {"journal": str(log)}
+    victim("threads", 2)
     run = whole.submit(
         recipe(
             [["i", {"x": 1}], ["p", {"x": 1}]],
@@ -51,8 +52,7 @@ def test_what_stands_beside_poison_is_not_parked_with_it(
             p={"task": "faults.poison", "parameters": told},
         )
     )
-    victim("threads", 2)
-    status = run.wait(100)
+    status = run.wait(250)
     assert {n.node: n.state for n in status.nodes} == {"i": "done", "p": "parked"}
     assert journal(log, "p") == ["start"] * 3
     assert journal(log, "i").count("end") == 1
@@ -72,7 +72,7 @@ def test_a_member_that_takes_too_long_is_named_and_the_others_count(
             c={"task": "collect", "gather": True},
         )
     )
-    answer = run.result(60)
+    answer = run.result(250)
     assert sorted(answer["members"]) == [1, 2]
     assert {f["error"] for f in answer["failed"]} == {"took longer than 1 s"}
 
@@ -98,7 +98,7 @@ def test_a_twin_of_a_running_gather_waits_until_it_has_ended(
     wait_until(lambda: control.log.read_text().count("Somebody holds") > held, "twin")
     assert journal(log, "c") == ["start"]
     gate.touch()
-    assert run.result(60)["sum"] == 6
+    assert run.result(250)["sum"] == 6
     assert journal(log, "c") == ["start", "end"]
 
 
@@ -116,7 +116,7 @@ def test_a_run_that_takes_longer_than_its_deadline_has_failed(
         ),
         deadline=1.0,
     )
-    status = run.wait(60)
+    status = run.wait(250)
     assert (status.state, status.error) == ("failed", "its deadline of 1 s is over")
     wait_until(lambda: journal(log, "a"), "the first step")
     gate.touch()
@@ -148,7 +148,7 @@ def test_a_gather_that_celery_gave_up_is_set_going_again(whole: Site, tmp_path: 
     sizes = list(store.client.scan_iter("celery-taskset-meta-*.s"))
     assert store.client.delete(*sizes)
     gate.touch()
-    assert run.result(100)["members"] == [1, 2, 3]
+    assert run.result(250)["members"] == [1, 2, 3]
     assert store.counts(run.id)["c"] == {"total": 1, "done": 1}
 
 
@@ -178,15 +178,19 @@ def test_a_member_that_could_not_be_published_is_not_waited_for(whole: Site):
         store.forget_run(run)
 
 
-def test_a_broker_that_loses_patience_makes_no_twin(tmp_path: Path, is_full: bool):
+def test_a_broker_that_loses_patience_makes_no_twin(
+    tmp_path: Path, is_full: bool, monkeypatch: pytest.MonkeyPatch
+):
     if not is_full:
         pytest.skip("needs a broker of its own: --faults=full")
     log, gate = tmp_path / "journal", tmp_path / "gate"
     parameters = {"journal": str(log), "gate": str(gate)}
     folder = tmp_path / "site"
     folder.mkdir()
-    patience = "consumer_timeout = 3000\nchannel_tick_interval = 1000"
-    with running_site(folder, rabbitmq_options=patience) as site:
+    advanced = tmp_path / "advanced.config"
+    advanced.write_text("[{rabbit, [{channel_tick_interval, 1000}]}].\n")
+    monkeypatch.setenv("RABBITMQ_ADVANCED_CONFIG_FILE", str(advanced))
+    with running_site(folder, "consumer_timeout = 3000") as site:
         control = site.add_worker("control", "control", "threads", 4)
         site.add_worker("other", "control", "threads", 4)
         site.add_worker("images", "images", "prefork", 1)
@@ -210,5 +214,5 @@ def test_a_broker_that_loses_patience_makes_no_twin(tmp_path: Path, is_full: boo
         wait_until(twin_waits, "the broker's patience")
         assert journal(log, "c") == journal(log, "l") == ["start"]
         gate.touch()
-        assert run.result(100)["c"]["sum"] == 3
+        assert run.result(250)["c"]["sum"] == 3
         assert journal(log, "c") == journal(log, "l") == ["start", "end"]

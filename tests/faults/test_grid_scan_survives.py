@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.faults.duplicates import everything_twice
 from tests.faults.grid_run import GridRun, Outcome, Scan
 from tests.faults.outcomes import assert_no_twins, assert_same
 from tests.faults.site import Site, wait_until
+from zocelery.run import Run
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -138,8 +140,8 @@ def test_rabbitmq_is_away_while_the_last_images_come(
     assert_no_twins(grid)
 
 
-def test_a_run_that_redis_has_lost_is_marked_as_failed(
-    whole: Site, scan: Scan, tmp_path: Path
+def test_a_run_that_redis_has_lost_is_marked_as_failed_and_can_be_completed(
+    whole: Site, scan: Scan, undisturbed: Outcome, tmp_path: Path
 ):
     grid = GridRun(whole, scan, tmp_path).start().await_images(0.25)
     whole.redis.kill()
@@ -152,6 +154,21 @@ def test_a_run_that_redis_has_lost_is_marked_as_failed(
     assert "live state in Redis is lost" in str(status.error)
     wait_until(lambda: not grid.is_feeding(), "the last image")
     wait_until(lambda: whole.waiting_messages() == 0, "the queues")
+    command = [sys.executable, "-m", "zocelery", "rerun", grid.run.id, "--failed"]
+    done = subprocess.run(
+        [*command, "--run-id", f"{grid.run.id}-again"],
+        env=whole.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    grid.run = Run(f"{grid.run.id}-again", whole.deployment)
+    again = grid.outcome()
+    assert (again.state, again.error) == ("finished", None)
+    assert again.results == undisturbed.results
+    assert again.members == undisturbed.members
+    assert set(again.told.values()) == {1}
 
 
 def test_the_history_is_away_for_a_while(

@@ -14,6 +14,8 @@ from benchmarks.dials import open_dials
 from benchmarks.report import Report
 from benchmarks.rounds import Spread, interleave
 
+pytestmark = pytest.mark.timeout(400)  # where the kernels have to be compiled first
+
 REPOSITORY = Path(__file__).parents[2]
 ALGORITHMS = {"dispersion", "dispersion_extended"}
 
@@ -106,7 +108,7 @@ def test_a_live_scan_is_followed_to_its_centre():
 def test_fan_outs_of_every_size_are_gathered():
     found = rows("fanout", "--size", "5", "--size", "10")
     assert [row["members"] for row in found] == [5, 10]
-    assert all(row["seconds"] > 0 and row["Redis"] > 0 for row in found)
+    assert all(row["seconds"] > 0 and row["worker"] > 0 for row in found)
 
 
 def test_a_message_is_weighed_for_each_length_of_path():

@@ -11,7 +11,7 @@ from celery.exceptions import Retry
 from kombu import Queue
 from kombu.message import Message
 
-from zocelery import task
+from zocelery import deliveries, task
 from zocelery.celery import app
 from zocelery.deployment import current_deployment
 from zocelery.errors import TemporaryError
@@ -122,7 +122,7 @@ def test_a_failure_that_cannot_be_recorded_comes_back_and_is_recorded(
     with control_at_rest():
         run = submit({"nodes": nodes, "start": [["a", {"x": 1}]]})
         with message_of("zocelery.fail") as message, monkeypatch.context() as patch:
-            patch.setattr(task, "COME_BACK_SECONDS", 1)
+            patch.setattr(deliveries, "COME_BACK_SECONDS", 1)
             patch.setattr(History, "end_try", fail)
             patch.setattr(History, "end_unit", fail)
             with pytest.raises(Retry):

@@ -231,7 +231,6 @@ def test_models_of_the_protein_are_written_once(lims: Lims, tmp_path: Path):
 
 
 def test_symmetry_and_groups_come_from_files_of_the_visit(tmp_path: Path):
-    pytest.importorskip("yaml")
     (tmp_path / "processing").mkdir()
     file = tmp_path / "processing" / "S1.yml"
     file.write_text("ispyb_space_group: P 21\nispyb_unit_cell: 1, 2, 3, 90, 95, 90\n")

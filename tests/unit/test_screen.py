@@ -10,11 +10,14 @@ from zocelery_tasks.kernels.screen import (
     Screen,
     make_screen,
     pass_signal_narrow,
-    pass_signal_wide,
     pass_strong_narrow,
-    pass_strong_wide,
 )
 from zocelery_tasks.kernels.threshold import DispersionSettings
+from zocelery_tasks.kernels.wide_screen import (
+    pass_signal_wide,
+    pass_strong_wide,
+    window_sums,
+)
 
 SETTINGS = [
     DispersionSettings(),
@@ -22,7 +25,9 @@ SETTINGS = [
     DispersionSettings(sigma_background=2.5, sigma_strong=4.4, min_count=20),
     DispersionSettings(sigma_background=30.0, sigma_strong=15.0),
 ]
-BRIGHTEST = {"narrow": 20, "wide": 8191}
+BRIGHTEST = {"narrow": 32, "wide": 8191}
+APART = 2 * HALF + 1
+"""Columns from window to window of a narrow screen, whose tests add up columns."""
 
 
 def least_squares(m, x, sigma):
@@ -57,17 +62,24 @@ def windows(kind: str, settings: DispersionSettings):
 
 def fill(kind: str, settings: DispersionSettings, m, x, y, values) -> Screen:
     """Make a screen whose windows have these sums, and its row these counts."""
-    screen = make_screen(settings.threshold, x.size)
-    inner = slice(HALF, HALF + x.size)
     if kind == "narrow":
-        screen.narrow_sums[2, : x.size] = x
-        screen.narrow_sums[3, : x.size] = y
-        screen.narrow[0, inner] = values
+        screen = make_screen(settings.threshold, APART * x.size)
+        centres = slice(HALF, HALF + APART * x.size, APART)
+        screen.narrow_sums[0, centres] = x
+        screen.narrow_sums[1, centres] = y
+        screen.narrow[0, centres] = values
     else:
+        screen = make_screen(settings.threshold, x.size)
         screen.wide_sums[2, : x.size] = x + m * 2**19
         screen.wide_sums[3, : x.size] = y
-        screen.wide[0, inner] = values + 2**19
+        screen.wide[0, HALF : HALF + x.size] = values + 2**19
     return screen
+
+
+def passed(kind: str, screen: Screen, n: int):
+    """Return which of the n windows passed."""
+    apart = APART if kind == "narrow" else 1
+    return screen.passed[8 : 8 + apart * n : apart]
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -79,7 +91,7 @@ def test_windows_that_are_just_signal_pass(kind, settings):
     m, x, y = m[possible], x[possible], y[possible]
     screen = fill(kind, settings, m, x, y, np.zeros(x.size))
     (pass_signal_narrow if kind == "narrow" else pass_signal_wide)(screen)
-    assert screen.passed[8 : 8 + x.size].all()
+    assert passed(kind, screen, x.size).all()
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -96,7 +108,7 @@ def test_pixels_that_are_just_strong_pass(kind, settings):
         pass_strong_narrow(screen, screen.narrow[0])
     else:
         pass_strong_wide(screen, screen.wide[0])
-    assert screen.passed[8 : 8 + x.size].all()
+    assert passed(kind, screen, x.size).all()
 
 
 @pytest.mark.parametrize("kind", BRIGHTEST)
@@ -106,11 +118,22 @@ def test_full_windows_of_even_background_do_not_pass(kind):
     m, x, y = np.full(mean.size, 49.0), 49 * mean, 49 * (mean * mean + mean)
     screen = fill(kind, settings, m, x, y, np.floor(mean + 2.5 * np.sqrt(mean)))
     (pass_signal_narrow if kind == "narrow" else pass_signal_wide)(screen)
-    assert not screen.passed.any()
+    assert not passed(kind, screen, m.size).any()
     # signal everywhere, but no pixel above its mean
     screen = fill(kind, settings, m, x, 3 * y, np.floor(mean + 2.5 * np.sqrt(mean)))
     if kind == "narrow":
         pass_strong_narrow(screen, screen.narrow[0])
     else:
         pass_strong_wide(screen, screen.wide[0])
-    assert screen.passed.mean() < 0.2
+    assert passed(kind, screen, m.size).mean() < 0.2
+
+
+def test_wide_sums_are_exact_but_where_a_flag_is_up():
+    m, x, y = np.array([49.0, 2.0]), np.array([49 * 8191.0, 7]), np.array([3.2e9, 29])
+    screen = fill("wide", SETTINGS[0], m, x, y, np.zeros(2))
+    assert [window_sums(screen, i) for i in range(2)] == [
+        (49, 49 * 8191, 3_200_000_000),
+        (2, 7, 29),
+    ]
+    screen.wide_sums[2, 0] += 2**25
+    assert window_sums(screen, 0)[0] == -1

@@ -24,6 +24,7 @@ from zocelery.cli.rerun import rerun
 from zocelery.cli.run import run, submit
 from zocelery.cli.runs import cancel, results, runs, show, status
 from zocelery.errors import ZoceleryError
+from zocelery.terminal import printable
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -108,7 +109,7 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except ZoceleryError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(error)}", err=True)
         code = error.exit_code
     except click.ClickException as error:
         error.show()
@@ -122,6 +123,6 @@ def main() -> None:
     except Exception as error:
         if not type(error).__module__.startswith(SERVER_LIBRARIES):
             raise
-        click.echo(f"Error: cannot reach a server: {error}", err=True)
+        click.echo(f"Error: cannot reach a server: {printable(error)}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

@@ -9,6 +9,7 @@ from zocelery.cli.runs import json_option
 from zocelery.deployment import current_deployment
 from zocelery.program_logs import LogPiece, follow_log, read_logs
 from zocelery.run import find_run
+from zocelery.terminal import printable
 
 
 @click.command()
@@ -37,6 +38,6 @@ def logs(run: str, follow: bool, node: str | None, as_json: bool) -> None:
             continue
         name = f"{piece.node} {piece.item}".strip()
         if node is None and name != speaker:
-            click.echo(f"==> {name} <==")
+            click.echo(f"==> {printable(name)} <==")
             speaker = name
-        click.echo(piece.text, nl=not piece.text.endswith("\n"))
+        click.echo(printable(piece.text), nl=not piece.text.endswith("\n"))

@@ -6,6 +6,7 @@ import time
 import click
 
 from zocelery.deployment import current_deployment
+from zocelery.terminal import printable
 
 
 @click.command()
@@ -41,7 +42,8 @@ def _look(as_json: bool) -> bool:
         elif found.event == "sent":
             click.echo(found.run)
         else:
-            click.echo(f"{found.event} {found.file}: {found.reason}", err=True)
+            told = printable(f"{found.event} {found.file}: {found.reason}")
+            click.echo(told, err=True)
     return refused
 
 
@@ -51,5 +53,5 @@ def _look_again(as_json: bool) -> bool:
     try:
         return _look(as_json)
     except AWAY_ERRORS as error:
-        click.echo(f"Note: {error}", err=True)
+        click.echo(f"Note: {printable(error)}", err=True)
         return False

@@ -16,6 +16,7 @@ from zocelery.recipe import Node, Recipe
 from zocelery.recipe_format import dump_recipe, load_recipe
 from zocelery.recipe_library import RecipeLibrary, current_library
 from zocelery.settings import current_settings
+from zocelery.terminal import printable
 
 _FORMATS = ("text", "mermaid", "svg", "png")
 _COLUMNS = 88
@@ -82,7 +83,7 @@ def show(name: str, as_json: bool) -> None:
         document = dump_recipe(found)
         click.echo(json.dumps({**row, "parameters": parameters, "recipe": document}))
         return
-    click.echo(found.name)
+    click.echo(printable(found.name))
     if found.description:
         click.echo(_wrapped(found.description, 2))
     click.echo("\nParameters")
@@ -92,7 +93,7 @@ def show(name: str, as_json: bool) -> None:
     nodes = [(node.name, node.description or _work_of(node)) for node in found]
     _echo_pairs(nodes, indent=2)
     click.echo()
-    click.echo(_draw_text(_filled(found, ()), None))
+    click.echo(printable(_draw_text(_filled(found, ()), None)))
 
 
 @recipe.command()
@@ -126,7 +127,7 @@ def validate(files: tuple[str, ...], graph_only: bool, as_json: bool) -> None:
         error = _find_error(Path(file), catalogue)
         if error is not None:
             failed.append(file)
-            click.echo(error, err=True)
+            click.echo(printable(error), err=True)
         if as_json:
             row = {"file": file, "valid": error is None, "error": error}
             click.echo(json.dumps(row))
@@ -193,7 +194,7 @@ def canvas(name: str, assignments: tuple[str, ...]) -> None:
     found = _filled(_library().find_or_load(name), assignments)
     catalogue = _catalogue()
     check_recipe(found, catalogue)
-    click.echo(describe_canvas(found, catalogue))
+    click.echo(printable(describe_canvas(found, catalogue)))
 
 
 @recipe.command()
@@ -371,4 +372,4 @@ def _echo_pairs(pairs: Sequence[tuple[str, str]], indent: int = 0) -> None:
 def _wrapped(text: str, indent: int, start: str | None = None) -> str:
     margin = " " * indent
     first = margin if start is None else start
-    return click.wrap_text(text, _COLUMNS, first, margin)
+    return click.wrap_text(printable(text), _COLUMNS, printable(first), margin)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from zocelery import display, identity
 from zocelery.deployment import current_deployment
@@ -19,6 +20,7 @@ from zocelery.parameters import parse_assignments, unused_parameters
 from zocelery.recipe import Recipe
 from zocelery.run import Run
 from zocelery.settings import current_settings
+from zocelery.terminal import printable
 
 PARAMETERS_HELP = (
     "A parameter of the recipe; VALUE is JSON if it parses as such, else text. "
@@ -197,7 +199,7 @@ def make_request(
 
 def say_note(text: str) -> None:
     """Tell the person at the terminal."""
-    click.echo(f"Note: {text}", err=True)
+    click.echo(f"Note: {printable(text)}", err=True)
 
 
 def needed_queues(recipe: Recipe) -> set[str]:
@@ -243,9 +245,7 @@ def launch_or_store(
         if folder is None:
             raise
         file = store_request(folder, request.template, request.parameters, run, urgency)
-        click.echo(
-            f"Note: {error}; stored {file}, 'zocelery pickup' sends it later", err=True
-        )
+        say_note(f"{error}; stored {file}, 'zocelery pickup' sends it later")
         if as_json:
             told = {"event": "stored", "run": run, "file": str(file)}
             click.echo(json.dumps(told))
@@ -304,11 +304,11 @@ def _print_end(
     messages.print(display.draw(status, (status.ended or 0) - status.submitted))
     for failure in failures[:20]:
         where = f"{failure['node']} {failure['item']}".strip()
-        messages.print(f"[red]failed[/] {where}: {failure['error']}", highlight=False)
+        messages.print(_marked("failed", f" {where}: {failure['error']}"))
     if len(failures) > 20:
         messages.print(f"... and {len(failures) - 20} more")
     if status.error:
-        messages.print(f"[red]{status.state}[/]: {status.error}", highlight=False)
+        messages.print(_marked(status.state, f": {status.error}"))
     tasks = {node.node: node.task for node in status.nodes}
     specs = {spec.name: spec for spec in current_catalogue()}
     for node, answer in answers.items():
@@ -317,6 +317,11 @@ def _print_end(
             click.echo(spec.picture(answer))
         else:
             click.echo(json.dumps({node: answer}, indent=2))
+
+
+def _marked(state: str, text: str) -> Text:
+    """Return a line that begins in red; nothing in it is taken for mark-up."""
+    return Text.assemble((printable(state), "red"), printable(text))
 
 
 def show_recipe(recipe: Recipe) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from zocelery import display
 from zocelery.deployment import current_deployment
 from zocelery.recipe import Recipe
 from zocelery.recipe_format import dump_recipe
 from zocelery.run import Run, as_result, find_run, is_result
+from zocelery.terminal import printable
 
 LISTED = ("run", "recipe", "state", "submitted", "ended", "error", "rerun_of")
 
@@ -59,9 +61,10 @@ def prune(days: float, dry_run: bool, as_json: bool) -> None:
         if as_json:
             click.echo(found.model_dump_json())
             continue
-        click.echo(f"{found.run} {found.recipe} {found.state}")
+        click.echo(printable(f"{found.run} {found.recipe} {found.state}"))
         for letter in found.dead_letters:
-            click.echo(f"Note: its dead letter stays: {letter}", err=True)
+            note = printable(f"Note: its dead letter stays: {letter}")
+            click.echo(note, err=True)
 
 
 def _list_runs(limit: int, as_json: bool) -> None:
@@ -77,7 +80,8 @@ def _list_runs(limit: int, as_json: bool) -> None:
         took = f"{row['ended'] - row['submitted']:.1f} s" if row["ended"] else ""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["submitted"]))
         first = (row["rerun_of"] or "")[:8]
-        table.add_row(row["run"], row["recipe"], row["state"], when, took, first)
+        cells = (row["run"], row["recipe"], row["state"], when, took, first)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     Console().print(table)
 
 
@@ -93,7 +97,7 @@ def status(run: str, as_json: bool) -> None:
     seconds = (found.ended or time.time()) - found.submitted
     Console().print(display.draw(found, seconds))
     if found.error:
-        click.echo(f"{found.state}: {found.error}")
+        click.echo(printable(f"{found.state}: {found.error}"))
 
 
 @click.command()
@@ -128,7 +132,7 @@ def results(run: str, follow: bool, node: str | None, as_json: bool) -> None:
         else:
             where = " ".join(filter(None, (result["node"], result["item"])))
             told = json.dumps(result["value"]) if result["ok"] else result["error"]
-            click.echo(f"{where}: {told}")
+            click.echo(printable(f"{where}: {told}"))
 
 
 @click.command()

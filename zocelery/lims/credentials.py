@@ -101,8 +101,8 @@ def _url_of(
 def _parse(text: str) -> URL:
     try:
         url = make_url(text)
-    except ArgumentError as error:
-        raise ConfigurationError("lims.url: is no SQLAlchemy URL") from error
+    except (ArgumentError, ValueError):  # their messages may show the password
+        raise ConfigurationError("lims.url: is no SQLAlchemy URL") from None
     backend = url.get_backend_name()
     if backend in ("mysql", "mariadb") and "+" not in url.drivername:
         return url.set(drivername=DRIVER)

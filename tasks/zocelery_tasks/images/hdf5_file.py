@@ -12,7 +12,8 @@ from typing import ClassVar
 import h5py
 import hdf5plugin  # noqa: F401 (importing it registers the detectors' compressions)
 
-from zocelery.errors import ImageError
+from zocelery.allowed_files import allowed_path
+from zocelery.errors import ImageError, ParameterError
 from zocelery_tasks.hdf5_links import linked_file
 from zocelery_tasks.images.files import file_error, read_bytes
 
@@ -80,12 +81,15 @@ class Hdf5File:
         """Return where a link in this file to a file `name` leads.
 
         Raises:
-            ImageError: if the file is not there.
+            ImageError: if the file is not there, or outside of the allowed folders.
         """
         found = linked_file(self.path, name)
         if found is None:
             raise ImageError(f"{self.path}: linked file {name} is missing")
-        return found
+        try:
+            return allowed_path(found, "linked file")
+        except ParameterError as error:
+            raise ImageError(f"{self.path}: {error}") from error
 
 
 class _Look(threading.local):

@@ -1,8 +1,9 @@
 """DIALS's threshold "dispersion" for the window of 7 × 7, without a gain.
 
 Rows are screened (`screen.py`); the few pixels that pass are tested as DIALS tests
-every pixel, while their surroundings are still in the processor's cache. Identical to
-`summed_area.py`, and many times faster.
+every pixel, while their surroundings are still in the processor's cache. Where too many
+pass, all are tested (`dense_blocks.py`). Identical to `summed_area.py`, and many times
+faster.
 """
 
 from math import sqrt
@@ -11,24 +12,26 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from zocelery_tasks.kernels.dense_blocks import BlockMemory, list_strong_in_rows
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.screen import (
     HALF,
     Screen,
     encode_narrow,
-    encode_wide,
     list_passed,
     pass_strong_narrow,
-    pass_strong_wide,
     slide_narrow,
-    slide_wide,
-    sum_windows,
 )
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
+from zocelery_tasks.kernels.wide_screen import (
+    encode_wide,
+    pass_strong_wide,
+    slide_wide,
+    sum_windows,
+    window_sums,
+)
 
 Indices = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.integer]
 
 _STRIP = 128
 """Rows of a strip, within which the screen stays the same."""
@@ -36,8 +39,10 @@ _NARROW_SHARE = 64
 """Where more than one in so many pixels pass the narrow screen, the wide is taken."""
 _WIDE_STRIPS = 8
 """After how many strips the narrow screen is tried again."""
-_TESTED_SHARE = 16
-"""With more than one in so many pixels to test exactly, a screen is of no use."""
+_WIDE_SHARE = 4
+"""Where more than one in so many pixels pass the wide one, all are tested."""
+_DENSE_STRIPS = 8
+"""After how many strips without a screen it is tried again."""
 _RING = 8
 _NOTHING = 8
 """Row of zeros behind the ring of codes."""
@@ -46,14 +51,13 @@ _ROW, _COUNT, _SUM, _SQUARES = _u(0), _u(1), _u(2), _u(3)
 """What is kept of columns, see `_keep_strong`."""
 
 
-def make_room(shape: tuple[int, int]) -> Indices:
-    """Make room for the results of `find_dispersion` in images of a shape."""
-    return np.empty(shape[0] * shape[1] // _TESTED_SHARE + 4 * shape[1], np.int64)
-
-
 @njit(cache=True, nogil=True)
 def find_dispersion(
-    frame: Frame, threshold: Threshold, screen: Screen, found: Indices
+    frame: Frame,
+    threshold: Threshold,
+    screen: Screen,
+    memory: BlockMemory,
+    found: Indices,
 ) -> int:
     """List the strong pixels of an image.
 
@@ -61,33 +65,37 @@ def find_dispersion(
         frame: the image.
         threshold: the parameters.
         screen: the tests and their memory.
-        found: set to flat indices, in raster order; see `make_room`.
+        memory: for where a screen is of no use.
+        found: set to flat indices, in raster order; has room for all pixels and 8 more.
 
     Returns:
-        How many there are, or -1 if the image is not for this way.
+        How many there are.
     """
     n_rows, n = frame.pixels.shape
     columns = np.empty((4, n), np.int64)
-    n_found, n_tested, wide_until = 0, 0, 0
+    n_found, wide_until, dense_until = 0, 0, 0
     for first in range(0, n_rows, _STRIP):
         last = min(first + _STRIP, n_rows)
-        room, tested = found[n_found:], -1
-        most = (last - first) * n // _NARROW_SHARE
-        columns[0] = -1
-        if first >= wide_until:
-            count, tested = _search_strip(
-                frame, threshold, screen, False, first, last, most, columns, room
+        size = (last - first) * n
+        count = -1
+        for wide in (False, True):
+            if count < 0 and first >= (dense_until if wide else wide_until):
+                most = size // (_WIDE_SHARE if wide else _NARROW_SHARE)
+                columns[0] = -1
+                room = found[n_found:]
+                count = _search_strip(
+                    frame, threshold, screen, wide, first, last, most, columns, room
+                )
+                if count < 0 and not wide:
+                    wide_until = first + _STRIP * _WIDE_STRIPS
+        if count < 0:
+            if first >= dense_until:
+                dense_until = wide_until = first + _STRIP * _DENSE_STRIPS
+            n_found = list_strong_in_rows(
+                frame, threshold, memory, first, last, found, n_found
             )
-        if tested < 0:
-            wide_until = max(wide_until, first + _STRIP * _WIDE_STRIPS)
-            most = frame.pixels.size // _TESTED_SHARE - n_tested
-            columns[0] = -1
-            count, tested = _search_strip(
-                frame, threshold, screen, True, first, last, most, columns, room
-            )
-        n_found, n_tested = n_found + count, n_tested + tested
-        if tested < 0 or n_tested > frame.pixels.size // _TESTED_SHARE:
-            return -1
+        else:
+            n_found += count
     return n_found
 
 
@@ -102,11 +110,11 @@ def _search_strip(
     most: int,
     columns: Indices,
     found: Indices,
-) -> tuple[int, int]:
+) -> int:
     """List strong pixels of rows `first` to `last` (excluded).
 
     Returns:
-        How many there are, and how many were tested; -1 if more than `most` would be.
+        How many there are; -1 if more than `most` had to be tested.
     """
     n = frame.pixels.shape[1]
     n_found, n_tested = 0, 0
@@ -122,9 +130,10 @@ def _search_strip(
             end = list_passed(screen, j * n, found, n_found)
             n_tested += end - n_found
             if n_tested > most:
-                return 0, -1
-            n_found += _keep_strong(frame, threshold, columns, found[n_found:end])
-    return n_found, n_tested
+                return -1
+            passed = found[n_found:end]
+            n_found += _keep_strong(frame, threshold, screen, wide, columns, passed)
+    return n_found
 
 
 @njit(cache=True, nogil=True)
@@ -139,7 +148,6 @@ def _screen_narrow(frame: Frame, screen: Screen, new: int, first: int) -> None:
         outgoing = codes[(new - 7) % _RING]
     slide_narrow(incoming, outgoing, screen.narrow_sums)
     if new - HALF >= first:
-        sum_windows(screen.narrow_sums)
         pass_strong_narrow(screen, codes[(new - HALF) % _RING])
 
 
@@ -161,15 +169,21 @@ def _screen_wide(frame: Frame, screen: Screen, new: int, first: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _keep_strong(
-    frame: Frame, threshold: Threshold, columns: Indices, found: Indices
+    frame: Frame,
+    threshold: Threshold,
+    screen: Screen,
+    wide: bool,
+    columns: Indices,
+    found: Indices,
 ) -> int:
     """Move the strong pixels to the beginning of `found`, all of one row.
 
     Args:
         frame: the image.
         threshold: the parameters.
-        columns: for each column, a row, and the number of usable pixels, their counts
-            and squares in the 7 rows around that: for pixels that share columns.
+        screen: after the test of this row.
+        wide: whether that was the wide one.
+        columns: see `_sum_window`.
         found: flat indices.
 
     Returns:
@@ -181,35 +195,47 @@ def _keep_strong(
     for k in range(found.size):
         j = found[k] // n
         i = found[k] - j * n
-        m, x, y = 0, 0, 0
-        for column in range(max(i - HALF, 0), min(i + HALF + 1, n)):
-            at = _u(column)
-            if columns[_ROW, at] != j:
-                _sum_column(pixels, usable, lowest, span, j, at, columns)
-            m += columns[_COUNT, at]
-            x += columns[_SUM, at]
-            y += columns[_SQUARES, at]
+        m, x, y = -1, 0, 0
+        if wide:
+            m, x, y = window_sums(screen, i)
+        if m < 0:
+            m, x, y = _sum_window(frame, j, i, columns)
         count = pixels[_u(j), _u(i)]
         is_usable = pixels.dtype.type(count - lowest) <= span
-        is_usable &= usable[_u(j), _u(i)]
         value = np.float64(count)
         if is_usable and _is_strong(value, float(m), float(x), float(y), threshold):
             found[n_strong] = found[k]
-            n_strong += 1
+            n_strong += usable[_u(j), _u(i)]
     return n_strong
 
 
 @njit(cache=True, nogil=True)
-def _sum_column(
-    pixels: Pixels,
-    usable: Mask,
-    lowest: np.integer,
-    span: np.integer,
-    j: int,
-    column: np.uintp,
-    columns: Indices,
-) -> None:
+def _sum_window(frame: Frame, j: int, i: int, columns: Indices) -> tuple[int, int, int]:
+    """Return the sums over a window: of usable pixels, their counts, and squares.
+
+    Args:
+        frame: the image.
+        j: row of the window's pixel.
+        i: its column.
+        columns: for each column, a row, and the sums over the 7 rows around that: for
+            windows that share columns.
+    """
+    m, x, y = 0, 0, 0
+    for column in range(max(i - HALF, 0), min(i + HALF + 1, frame.pixels.shape[1])):
+        at = _u(column)
+        if columns[_ROW, at] != j:
+            _sum_column(frame, j, at, columns)
+        m += columns[_COUNT, at]
+        x += columns[_SUM, at]
+        y += columns[_SQUARES, at]
+    return m, x, y
+
+
+@njit(cache=True, nogil=True)
+def _sum_column(frame: Frame, j: int, column: np.uintp, columns: Indices) -> None:
     """Set the sums over the 7 rows around row j of one column."""
+    pixels, usable = frame.pixels, frame.usable
+    lowest, span = frame.limits[0], frame.limits[1]
     m, x, y = 0, 0, 0
     for k in range(max(j - HALF, 0), min(j + HALF + 1, pixels.shape[0])):
         count = pixels[_u(k), column]

@@ -4,7 +4,8 @@ A pixel can be strong only if the windows of all pixels within 2 of it are signa
 (those outside of the image do not count; unusable ones are not signal up to DIALS 3.23,
 and signal from 3.24 on). So of 5 rows one is screened (`screen.py`), for 5 windows in a
 row that may be signal; and only around these are pixels tested as DIALS tests them all
-(`signal_tiles.py`), while they are still in the processor's cache. Identical to
+(`signal_tiles.py`), while they are still in the processor's cache. Where the screen
+lets too much pass, all pixels of the next rows are tested without it. Identical to
 `summed_area.py`, and many times faster.
 """
 
@@ -13,28 +14,32 @@ import numpy.typing as npt
 from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
+from zocelery_tasks.kernels.patch import BLOCK_COLUMNS, BLOCK_ROWS
 from zocelery_tasks.kernels.screen import (
     HALF,
     Screen,
     encode_narrow,
-    encode_wide,
+    find_top,
     keep_runs,
     next_span,
     pass_signal_narrow,
-    pass_signal_wide,
     pass_unusable,
-    slide_wide,
     sum_rows_narrow,
-    sum_windows,
 )
 from zocelery_tasks.kernels.signal_tiles import (
     MARGIN,
     TileMemory,
     list_strong,
-    make_tile_memory,
     mark_signal,
+    mark_strong,
 )
 from zocelery_tasks.kernels.threshold import Threshold
+from zocelery_tasks.kernels.wide_screen import (
+    encode_wide,
+    pass_signal_wide,
+    slide_wide,
+    sum_windows,
+)
 
 Indices = npt.NDArray[np.int64]
 
@@ -42,16 +47,17 @@ _NARROW_SHARE = 16
 """Where more than one in so many pixels pass the narrow screen, the wide is taken."""
 _WIDE_BANDS = 32
 """After how many bands the narrow screen is tried again."""
-_TILE_SHARE = 4
-"""Tiles may take up to one in so many pixels; beyond, a screen is of no use."""
+_DENSE_BANDS = 48
+"""After how many bands of blocks a screen is tried again."""
 _GAP = 8
 """Columns between spans that are worth two tiles instead of one."""
+_TILE_COST, _COLUMN_COST = 22, 1.5
+"""What a tile costs, and a column of one: as much as so many columns of a block."""
 
 
-def make_room(shape: tuple[int, int]) -> tuple[TileMemory, Indices]:
-    """Make memory and room for the results of `find_dispersion_extended`."""
-    n_found = shape[0] * shape[1] // _TILE_SHARE + 8 * shape[1]
-    return make_tile_memory(shape), np.empty(n_found, np.int64)
+_WIDE, _DENSE = 0, 1
+_MARKED, _LISTED, _FOUND = 0, 1, 2
+"""What is counted while bands are gone through, see below."""
 
 
 @njit(cache=True, nogil=True)
@@ -62,93 +68,131 @@ def find_dispersion_extended(
     memory: TileMemory,
     found: Indices,
 ) -> int:
-    """List the strong pixels of an image, in no order.
+    """List the strong pixels of an image.
 
     Args:
         frame: the image.
         threshold: the parameters.
         screen: the tests and their memory.
-        memory: for the tiles; see `make_room`.
-        found: set to flat indices; see `make_room`.
+        memory: for the tiles.
+        found: set to flat indices, in raster order; has room for all pixels and 8 more.
 
     Returns:
-        How many there are, or -1 if the image is not for this way.
+        How many there are.
     """
-    n_found, n_cut, n_marked, n_listed, area, wide_until = 0, 0, 0, 0, 0, 0
-    n, first = frame.pixels.shape[1], frame.runs.first
+    runs, groups, tiles = frame.runs, memory.groups, memory.tiles
+    until, done = np.zeros(2, np.int64), np.zeros(3, np.int64)
     in_ring = np.full((2, 8), -9)
-    for band in range(first.size):
-        n_before, n_kept = n_cut, n
-        if band >= wide_until:
-            n_kept = _screen_band(frame, threshold, screen, band, False, in_ring[0])
-            if n_kept > n // _NARROW_SHARE:
-                wide_until = band + _WIDE_BANDS
-        if band < wide_until:
-            n_kept = _screen_band(frame, threshold, screen, band, True, in_ring[1])
-        if n_kept > 0:
-            n_more, more = _cut_tiles(frame, screen, band, memory.tiles[n_cut:])
-            n_cut, area = n_cut + n_more, area + more
-            if area > frame.pixels.size // _TILE_SHARE or n_cut > len(memory.tiles) - n:
-                _forget(memory, n_marked)
-                return -1
-        _mark(frame, threshold, memory, n_marked, n_before)
-        n_marked = n_before
-        n_ready = _count_ready(memory, n_listed, n_marked, first[band])
-        n_found = _list(frame, threshold, memory, n_listed, n_ready, found, n_found)
-        n_listed = n_ready
-    _mark(frame, threshold, memory, n_marked, n_cut)
-    n_found = _list(frame, threshold, memory, n_listed, n_cut, found, n_found)
-    _forget(memory, n_cut)
-    return n_found
+    memory.row_of_signal[:] = -1
+    n_tiles, n_groups, band = 0, 0, 0
+    while band < runs.first.size:
+        begin, n_before = band, n_tiles
+        if band < until[_DENSE]:
+            band = _end_of_strip(frame, begin)
+            n_tiles = _cut_blocks(frame, begin, band, tiles, n_before)
+        else:
+            band += 1
+            _choose_columns(frame, threshold, screen, begin, until, in_ring)
+            n_tiles = _cut_tiles(frame, screen, begin, tiles, n_before)
+            if n_tiles < 0:
+                until[_DENSE] = band + _DENSE_BANDS
+                n_tiles = _cut_blocks(frame, begin, band, tiles, n_before)
+        # a band later, the rows around the tiles are in the cache
+        _work_on(frame, threshold, memory, n_groups, runs.first[begin], done, found)
+        if n_tiles > n_before:
+            groups[n_groups] = n_before, n_tiles, runs.first[begin], runs.last[band - 1]
+            n_groups += 1
+    end = frame.pixels.shape[0] + MARGIN
+    _work_on(frame, threshold, memory, n_groups, end, done, found)
+    return int(done[_FOUND])
 
 
 @njit(cache=True, nogil=True)
-def _mark(
-    frame: Frame, threshold: Threshold, memory: TileMemory, begin: int, end: int
-) -> None:
-    """Mark the signal of tiles `begin` to `end` (excluded)."""
-    for k in range(begin, end):
-        mark_signal(frame, threshold, memory, memory.tiles[k])
-
-
-@njit(cache=True, nogil=True)
-def _count_ready(memory: TileMemory, n_listed: int, n_marked: int, row: int) -> int:
-    """Return how many tiles have no background in row `row` or below, from the first.
-
-    Args:
-        memory: with the tiles.
-        n_listed: how many certainly are ready.
-        n_marked: how many can be.
-        row: the first detector row whose signal has not been marked.
-    """
-    while n_listed < n_marked and memory.tiles[n_listed, 1] + MARGIN < row:
-        n_listed += 1
-    return n_listed
-
-
-@njit(cache=True, nogil=True)
-def _list(
+def _work_on(
     frame: Frame,
     threshold: Threshold,
     memory: TileMemory,
-    begin: int,
+    n_groups: int,
     end: int,
+    done: Indices,
     found: Indices,
-    n_found: int,
-) -> int:
-    """Append the strong pixels of tiles to `found`; return how many there are then."""
-    for k in range(begin, end):
-        tile = memory.tiles[k]
-        n_found = list_strong(frame, threshold, memory, tile, found, n_found)
-    return n_found
+) -> None:
+    """Mark the signal of all groups; list the strong pixels of those that are ready.
+
+    Args:
+        frame: the image.
+        threshold: the parameters.
+        memory: with the groups and their tiles.
+        n_groups: how many there are.
+        end: the first detector row whose signal is not marked then.
+        done: how many groups are marked, how many listed, and how many pixels found.
+        found: flat indices.
+    """
+    groups = memory.groups
+    for group in range(done[_MARKED], n_groups):
+        first, last = groups[group, 0], groups[group, 1]
+        mark_signal(frame, threshold, memory, first, last)
+    done[_MARKED] = n_groups
+    while done[_LISTED] < n_groups and groups[done[_LISTED], 3] + MARGIN < end:
+        first, last = groups[done[_LISTED], 0], groups[done[_LISTED], 1]
+        mark_strong(frame, threshold, memory, first, last)
+        done[_FOUND] = list_strong(memory, first, last, found, done[_FOUND])
+        done[_LISTED] += 1
 
 
 @njit(cache=True, nogil=True)
-def _forget(memory: TileMemory, n_tiles: int) -> None:
-    """Clear the signal of the first `n_tiles` tiles."""
-    for k in range(n_tiles):
-        tile = memory.tiles[k]
-        memory.signal[tile[0] : tile[1] + 1, tile[2] : tile[3]] = False
+def _choose_columns(
+    frame: Frame,
+    threshold: Threshold,
+    screen: Screen,
+    band: int,
+    until: Indices,
+    in_ring: Indices,
+) -> None:
+    """Set `screen.kept` for a band by the narrow screen, or the wide where that fails.
+
+    Args:
+        frame: the image.
+        threshold: the parameters.
+        screen: the tests and their memory.
+        band: its number in the frame's runs.
+        until: first, until which band only the wide screen is tried.
+        in_ring: the rows whose codes the screens hold, kept from call to call.
+    """
+    if band >= until[_WIDE]:
+        n_kept = _screen_band(frame, threshold, screen, band, False, in_ring[0])
+        if n_kept > frame.pixels.shape[1] // _NARROW_SHARE:
+            until[_WIDE] = band + _WIDE_BANDS
+    if band < until[_WIDE]:
+        _screen_band(frame, threshold, screen, band, True, in_ring[1])
+
+
+@njit(cache=True, nogil=True)
+def _end_of_strip(frame: Frame, band: int) -> int:
+    """Return the end of the bands that fit into a block from `band` on."""
+    runs = frame.runs
+    end = band + 1
+    while end < runs.first.size and runs.last[end] - runs.first[band] < BLOCK_ROWS:
+        end += 1
+    return end
+
+
+@njit(cache=True, nogil=True)
+def _cut_blocks(frame: Frame, begin: int, end: int, tiles: Indices, count: int) -> int:
+    """Append tiles that cover bands `begin` to `end` (excluded), to `count` others.
+
+    Returns:
+        How many tiles there are.
+    """
+    n, runs = frame.pixels.shape[1], frame.runs
+    first, last = runs.first[begin], runs.last[end - 1]
+    for j in range(first, last + 1):
+        find_top(frame, j)
+    for left in range(0, n, BLOCK_COLUMNS):
+        right = min(left + BLOCK_COLUMNS, n)
+        tiles[count] = first, last, left, right, -1
+        count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -197,7 +241,6 @@ def _screen_narrow(
             else:
                 codes[slot] = 0
     sum_rows_narrow(codes, lattice, screen.narrow_sums)
-    sum_windows(screen.narrow_sums)
     pass_signal_narrow(screen)
 
 
@@ -234,21 +277,22 @@ def _drop_dead_columns(frame: Frame, screen: Screen, band: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _cut_tiles(
-    frame: Frame, screen: Screen, band: int, tiles: Indices
-) -> tuple[int, int]:
-    """Make tiles of what was kept of a lattice row.
+    frame: Frame, screen: Screen, band: int, tiles: Indices, count: int
+) -> int:
+    """Append tiles of what was kept of a lattice row, to `count` others.
 
     Returns:
-        How many tiles were made, and their area.
+        How many tiles there are; -1 if blocks cost less.
     """
-    n, runs = frame.pixels.shape[1], frame.runs
+    n, runs, cost = frame.pixels.shape[1], frame.runs, 0.0
     first, last, lattice = runs.first[band], runs.last[band], runs.lattice[band]
-    count, area = 0, 0
-    left, right = next_span(screen.kept, 0, _GAP)
-    while left < n:
-        tile = tiles[count]
-        tile[0], tile[1], tile[2], tile[3], tile[4] = first, last, left, right, lattice
+    left, end = next_span(screen.kept, 0, _GAP)
+    while left < n and cost <= n:
+        right = min(end, left + BLOCK_COLUMNS)
+        tiles[count] = first, last, left, right, lattice
         count += 1
-        area += (last + 1 - first) * (right - left)
-        left, right = next_span(screen.kept, right, _GAP)
-    return count, area
+        cost += _TILE_COST + _COLUMN_COST * (right - left)
+        left = right
+        if right == end:
+            left, end = next_span(screen.kept, end, _GAP)
+    return count if cost <= n else -1

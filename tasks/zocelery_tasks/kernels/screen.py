@@ -7,14 +7,12 @@ that a vector register holds many. The tests err on the side of passing:
 * A window that holds fewer than 49 usable pixels needs more excess, relative to its
   sums, than a full one; so the narrow test takes all windows for full.
 
-Each usable pixel becomes one code, and codes are added up over the window:
-
-    narrow (16 bit)   flag * 1024 + count                   counts up to 20
-    wide (32 bit)     flag * 2**25 + 2**19 + count          counts up to 8191
-
-so that a sum has the sum of counts in its low bits, then (wide) the number of pixels,
-and the number of flags on top. Unusable pixels are 0. Sums of squares are taken of the
-codes, modulo the word; they are right where no flag is up.
+Each usable pixel becomes one code, and codes are added up over the window. Here, codes
+have 8 bits: a count up to 32, or 255 as a flag; `wide_screen.py` does the same for
+brighter images. Unusable pixels are 0. Sums of squares are taken of the codes, modulo
+the word; they are right where no flag is up. Sums have 16 bits; columns of 7 rows with
+a flag become 4096 + 33 (the sum is more), so that a sum over a window has its flags
+from bit 12 on.
 
 The conditions (`threshold.py`), with m = 49 pixels, sum x, sum of squares y, value v:
 
@@ -31,7 +29,7 @@ from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.mask_runs import REACH, fill_runs
-from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
+from zocelery_tasks.kernels.threshold import Threshold
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -42,20 +40,21 @@ HALF = 3
 """Half size of the window."""
 WINDOW = 49
 
-_MARGIN = 8
+MARGIN = 8
 """Bytes before `Screen.passed`."""
-_u1, _u2, _u4, _i4 = np.uint8, np.uint16, np.uint32, np.int32
-_NARROW_CAP = 20
-_NARROW_FLAG = 1024
-_WIDE_CAP = 8191
-_WIDE_ONE = 1 << 19
-_WIDE_FLAG = 1 << 25
+_u, _u1, _u2, _u4, _i4 = np.uintp, np.uint8, np.uint16, np.uint32, np.int32
+_NARROW_CAP = 32
+_NARROW_FLAG = 255
+_NARROW_MOST = 7 * _NARROW_CAP
+"""Most that a column of 7 rows adds up to without a flag."""
+_FLAGGED = 4096
+_FLAGGED_COLUMN = _FLAGGED + _NARROW_CAP + 1
+_BY_49 = 41
+"""(41 x) (32 x) / 2**16 = x² / 49.95, and both factors have 16 bits up to x = 1568."""
 
+_TOP = 1 << 16
 _SLACK = 0.998
 """Single precision is good to 1e-6 here; more room lets hardly more pixels pass."""
-_NOTHING = np.float32(0)
-_CANCELLATION = np.float32(1e-6)
-"""Rounding error of m y - x², relative to its terms, with a margin."""
 
 
 class Screen(NamedTuple):
@@ -65,19 +64,21 @@ class Screen(NamedTuple):
     """
 
     signal: np.uint16
-    """Sixteenths of counts by which y must at least exceed x² / 49, for each count."""
+    """y must exceed x² / 49 by 41 / 2**16 times this, for each count of x."""
     strong: np.uint16
-    """(49 v - x)² must exceed 16 times this, for each count of x."""
+    """41 * 40 / 2**16 (49 v - x)² must exceed this, for each count of x."""
     signal_variance: np.float32
     """2 sigma_background²."""
     strong_variance: np.float32
     """sigma_strong²."""
-    narrow: Shorts
+    narrow: Bytes
     """The last 8 rows of codes, and a row of zeros."""
     narrow_sums: Shorts
-    """Sums over 7 rows: codes, squares; then the windows' sums of both."""
+    """Sums over 7 rows: codes with flags as above, squares, codes as they are."""
     wide: Words
+    """The last 8 rows of codes, and a row of zeros."""
     wide_sums: Words
+    """Sums over 7 rows: codes, squares; then the windows' sums of both."""
     passed: Bytes
     """1 where a pixel passed, behind 8 bytes of margin; a whole number of 8 bytes."""
     kept: Bytes
@@ -86,21 +87,21 @@ class Screen(NamedTuple):
 
 def make_screen(threshold: Threshold, width: int) -> Screen:
     """Prepare the tests of a threshold (kernel (3, 3), no gain) for a row width."""
-    margin = 1e-6
     excess = min(
         (m - 1 + threshold.sigma_background * sqrt(2 * (m - 1))) / m
         for m in range(threshold.min_count, WINDOW + 1)
     )
-    strong = threshold.sigma_strong**2 * WINDOW / 16
+    strong = threshold.sigma_strong**2 * WINDOW * _BY_49 * 40 / _TOP
+    most = WINDOW * _NARROW_CAP
     n_words = (width + 7) // 8
     return Screen(
-        # 66 is the most that keeps the products below 2**16
-        signal=_u2(min(floor(16 * excess - margin), 66)),
-        strong=_u2(min(max(floor(strong - margin), 0), 66)),
+        # as much as keeps the products below 2**16
+        signal=_u2(min(floor(excess * _TOP / _BY_49), _TOP - 1 - 32 * most)),
+        strong=_u2(min(max(floor(strong - 1e-6), 0), _TOP // most)),
         signal_variance=np.float32(_SLACK * 2 * threshold.sigma_background**2),
         strong_variance=np.float32(_SLACK * threshold.sigma_strong**2),
-        narrow=np.zeros((9, width + 2 * HALF), np.uint16),
-        narrow_sums=np.zeros((4, width + 2 * HALF), np.uint16),
+        narrow=np.zeros((9, width + 2 * HALF), np.uint8),
+        narrow_sums=np.zeros((3, width + 2 * HALF), np.uint16),
         wide=np.zeros((9, width + 2 * HALF), np.uint32),
         wide_sums=np.zeros((4, width + 2 * HALF), np.uint32),
         passed=np.zeros(8 * (n_words + 2), np.uint8),
@@ -109,7 +110,7 @@ def make_screen(threshold: Threshold, width: int) -> Screen:
 
 
 @njit(cache=True, nogil=True)
-def encode_narrow(frame: Frame, j: int, code: Shorts) -> None:
+def encode_narrow(frame: Frame, j: int, code: Bytes) -> None:
     """Set the narrow codes of detector row j in `code`, a row with its margins."""
     pixels = frame.pixels
     row, inner = pixels[j], code[HALF:-HALF]
@@ -119,55 +120,36 @@ def encode_narrow(frame: Frame, j: int, code: Shorts) -> None:
         usable = pixels.dtype.type(row[i] - lowest) <= span
         count = row[i] if usable else pixels.dtype.type(0)
         top = max(top, count)
-        above = _u2(_NARROW_FLAG + _NARROW_CAP)
-        if count >= COUNT_LIMIT:
-            above = _u2(_NARROW_FLAG)
-        inner[i] = _u2(count) if count <= _NARROW_CAP else above
+        inner[i] = _u1(count) if count <= _NARROW_CAP else _u1(_NARROW_FLAG)
     fill_runs(inner, frame.runs, j, 0)
     frame.tops[j] = top
 
 
 @njit(cache=True, nogil=True)
-def encode_wide(frame: Frame, j: int, code: Words) -> None:
-    """Set the wide codes of detector row j in `code`, a row with its margins."""
-    pixels = frame.pixels
-    row, inner = pixels[j], code[HALF:-HALF]
-    lowest, span = frame.limits[0], frame.limits[1]
+def find_top(frame: Frame, j: int) -> None:
+    """Set `frame.tops` for detector row j, as the codes do."""
+    pixels, lowest, span = frame.pixels, frame.limits[0], frame.limits[1]
     top = pixels.dtype.type(0)
-    for i in range(row.size):
-        usable = pixels.dtype.type(row[i] - lowest) <= span
-        count = row[i] if usable else pixels.dtype.type(0)
-        top = max(top, count)
-        above = _u4(_WIDE_FLAG + _WIDE_ONE + _WIDE_CAP)
-        if count >= COUNT_LIMIT:
-            above = _u4(_WIDE_FLAG)
-        low = _u4(_u4(count) + _u4(_WIDE_ONE))
-        inner[i] = (low if count <= _WIDE_CAP else above) if usable else _u4(0)
-    fill_runs(inner, frame.runs, j, 0)
+    for count in pixels[j]:
+        usable = pixels.dtype.type(count - lowest) <= span
+        top = max(top, count if usable else pixels.dtype.type(0))
     frame.tops[j] = top
 
 
 @njit(cache=True, nogil=True)
-def slide_narrow(new: Shorts, old: Shorts, sums: Shorts) -> None:
+def slide_narrow(new: Bytes, old: Bytes, sums: Shorts) -> None:
     """Move the sums over 7 rows of narrow codes one row on."""
-    codes, squares = sums[0], sums[1]
+    flagged, squares, codes = sums[0], sums[1], sums[2]
     for i in range(new.size):
-        codes[i] = _u2(codes[i] + new[i] - old[i])
-        squares[i] = _u2(squares[i] + _u2(new[i] * new[i]) - _u2(old[i] * old[i]))
+        a, b = _u2(new[i]), _u2(old[i])
+        total = _u2(codes[i] + a - b)
+        codes[i] = total
+        flagged[i] = total if total <= _u2(_NARROW_MOST) else _u2(_FLAGGED_COLUMN)
+        squares[i] = _u2(squares[i] + _u2(a * a) - _u2(b * b))
 
 
 @njit(cache=True, nogil=True)
-def slide_wide(new: Words, old: Words, sums: Words) -> None:
-    """Move the sums over 7 rows of wide codes one row on."""
-    codes, squares = sums[0], sums[1]
-    for i in range(new.size):
-        codes[i] = _u4(codes[i] + new[i] - old[i])
-        a, b = _u4(new[i] & _u4(_WIDE_CAP)), _u4(old[i] & _u4(_WIDE_CAP))
-        squares[i] = _u4(squares[i] + _u4(a * a) - _u4(b * b))
-
-
-@njit(cache=True, nogil=True)
-def sum_rows_narrow(codes: Shorts, j: int, sums: Shorts) -> None:
+def sum_rows_narrow(codes: Bytes, j: int, sums: Shorts) -> None:
     """Set the sums over rows j - 3 to j + 3 of a ring of 8 rows of narrow codes."""
     r0, r1, r2, r3 = (
         codes[(j - 3) % 8],
@@ -176,127 +158,69 @@ def sum_rows_narrow(codes: Shorts, j: int, sums: Shorts) -> None:
         codes[j % 8],
     )
     r4, r5, r6 = codes[(j + 1) % 8], codes[(j + 2) % 8], codes[(j + 3) % 8]
-    total = sums[0]
-    for i in range(total.size):
-        total[i] = _u2(r0[i] + r1[i] + r2[i] + r3[i] + r4[i] + r5[i] + r6[i])
-    total = sums[1]
-    for i in range(total.size):
-        first = _u2(_u2(r0[i] * r0[i]) + _u2(r1[i] * r1[i]) + _u2(r2[i] * r2[i]))
-        last = _u2(_u2(r4[i] * r4[i]) + _u2(r5[i] * r5[i]) + _u2(r6[i] * r6[i]))
-        total[i] = _u2(first + last + _u2(r3[i] * r3[i]))
+    flagged, squares = sums[0], sums[1]
+    for i in range(flagged.size):
+        first = _u2(_u2(_u2(r0[i]) + _u2(r1[i])) + _u2(_u2(r2[i]) + _u2(r3[i])))
+        total = _u2(first + _u2(_u2(r4[i]) + _u2(r5[i])) + _u2(r6[i]))
+        flagged[i] = total if total <= _u2(_NARROW_MOST) else _u2(_FLAGGED_COLUMN)
+    for i in range(squares.size):  # compilers keep track of so many arrays, not more
+        a, b, c, d = _u2(r0[i]), _u2(r1[i]), _u2(r2[i]), _u2(r3[i])
+        e, f, g = _u2(r4[i]), _u2(r5[i]), _u2(r6[i])
+        first = _u2(_u2(_u2(a * a) + _u2(b * b)) + _u2(_u2(c * c) + _u2(d * d)))
+        squares[i] = _u2(first + _u2(_u2(e * e) + _u2(f * f)) + _u2(g * g))
 
 
 @njit(cache=True, nogil=True)
-def sum_windows(sums: npt.NDArray[np.unsignedinteger]) -> None:
-    """Add 7 neighbours of `sums[0]` and `sums[1]` into `sums[2]` and `sums[3]`.
+def sum_7_codes(row: Shorts, at: np.uintp) -> int:
+    """Return the sum of 7 neighbours; the caller cuts it to the row's type."""
+    left = row[at] + row[at + _u(1)] + row[at + _u(2)] + row[at + _u(3)]
+    return int(left + row[at + _u(4)] + row[at + _u(5)] + row[at + _u(6)])
 
-    The sum around column i goes to i, no longer to i + HALF.
-    """
-    n = sums.shape[1] - 2 * HALF
-    for k in range(2):
-        s0, s1, s2, s3 = sums[k, :n], sums[k, 1:], sums[k, 2:], sums[k, 3:]
-        s4, s5, s6 = sums[k, 4:], sums[k, 5:], sums[k, 6:]
-        total = sums[k + 2]
-        for i in range(n):
-            total[i] = sums.dtype.type(
-                s0[i] + s1[i] + s2[i] + s3[i] + s4[i] + s5[i] + s6[i]
-            )
+
+@njit(cache=True, nogil=True)
+def _high(a: np.uint16, b: np.uint16) -> np.uint16:
+    """Return a b / 2**16."""
+    return _u2(_u4(_u4(a) * _u4(b)) >> _u4(16))
 
 
 @njit(cache=True, nogil=True)
 def _signal_narrow(x: np.uint16, squares: np.uint16, per_count: np.uint16) -> bool:
-    """Test a full window without flags: y > x² / 49 + x * per_count / 16."""
-    quarter = _u2(x >> _u2(2))
-    square = _u2(quarter * quarter)  # 0.32 x²/16 = x² / 49.9
-    limit = (square >> _u2(2)) + (square >> _u2(4)) + (square >> _u2(7))
-    return bool(squares > _u2(limit + (_u2(x * per_count) >> _u2(4))))
-
-
-@njit(cache=True, nogil=True)
-def _split_wide(code: np.uint32) -> tuple[np.float32, np.float32]:
-    """Return the number of pixels and the sum of counts in a window."""
-    m = _i4((code >> _u4(19)) & _u4(63))
-    return np.float32(m), np.float32(_i4(code & _u4(_WIDE_ONE - 1)))
-
-
-@njit(cache=True, nogil=True)
-def _to_single(squares: np.uint32) -> np.float32:
-    """Return a sum of squares, rounded up to odd: signed integers convert faster."""
-    return np.float32(_i4(squares >> _u4(1))) * np.float32(2) + np.float32(1)
-
-
-@njit(cache=True, nogil=True)
-def _signal_wide(
-    m: np.float32, x: np.float32, y: np.float32, variance: np.float32
-) -> bool:
-    """Test m y - x² - x (m - 1) > x sqrt(2 (m - 1) variance), favouring a pass."""
-    freedom = np.float32(m - np.float32(1))
-    terms = np.float32(m * y + x * x)
-    excess = np.float32(m * y - x * x - x * freedom) + terms * _CANCELLATION
-    limit = np.float32(x * x * freedom * variance)
-    return bool((excess > _NOTHING) & (excess * excess > limit))
+    """Test a full window: y > x² / 49 + x * per_count * 41 / 2**16, or a flag."""
+    limit = _high(_u2(x * _u2(_BY_49)), _u2(_u2(x << _u2(5)) + per_count))
+    return bool((squares > limit) | (x >= _u2(_FLAGGED)))
 
 
 @njit(cache=True, nogil=True)
 def pass_signal_narrow(screen: Screen) -> None:
-    """Set `passed` to 1 where the window may be signal, from the windows' sums."""
-    passed = screen.passed[_MARGIN:]
-    codes, squares = screen.narrow_sums[2], screen.narrow_sums[3]
-    per_count, flag = screen.signal, _u2(_NARROW_FLAG)
+    """Set `passed` to 1 where the window may be signal, from the sums over 7 rows."""
+    passed = screen.passed[MARGIN:]
+    codes, squares = screen.narrow_sums[0], screen.narrow_sums[1]
+    per_count = screen.signal
     for i in range(codes.size - 2 * HALF):
-        x = codes[i]
-        signal = _signal_narrow(x, squares[i], per_count)
-        passed[i] = _u1(signal | (x >= flag))
+        x, y = _u2(sum_7_codes(codes, _u(i))), _u2(sum_7_codes(squares, _u(i)))
+        passed[i] = _u1(_signal_narrow(x, y, per_count))
 
 
 @njit(cache=True, nogil=True)
-def pass_signal_wide(screen: Screen) -> None:
-    """Set `passed` as `pass_signal_narrow` does, from wide sums."""
-    passed = screen.passed[_MARGIN:]
-    codes, squares = screen.wide_sums[2], screen.wide_sums[3]
-    variance = screen.signal_variance
-    for i in range(codes.size - 2 * HALF):
-        m, x = _split_wide(codes[i])
-        signal = _signal_wide(m, x, _to_single(squares[i]), variance)
-        passed[i] = _u1(signal | (codes[i] >= _u4(_WIDE_FLAG)))
-
-
-@njit(cache=True, nogil=True)
-def pass_strong_narrow(screen: Screen, centre: Shorts) -> None:
-    """Set `passed` to 1 where a pixel may be strong, from the windows' sums.
+def pass_strong_narrow(screen: Screen, centre: Bytes) -> None:
+    """Set `passed` to 1 where a pixel may be strong, from the sums over 7 rows.
 
     Args:
         screen: what is tested and where the result goes.
         centre: codes of the tested row, with their margins.
     """
-    passed = screen.passed[_MARGIN:]
-    codes, squares = screen.narrow_sums[2], screen.narrow_sums[3]
+    passed = screen.passed[MARGIN:]
+    codes, squares = screen.narrow_sums[0], screen.narrow_sums[1]
     per_count, strong, flag = screen.signal, screen.strong, _u2(_NARROW_FLAG)
-    values = centre[HALF:]
     for i in range(codes.size - 2 * HALF):
-        x = _u2(codes[i] & _u2(_NARROW_FLAG - 1))
-        signal = _signal_narrow(x, squares[i], per_count) | (codes[i] >= flag)
-        scaled = _u2(values[i] * _u2(WINDOW))
-        over = _u2((_u2(scaled - x) >> _u2(2)) + _u2(1))
-        above = (scaled > x) & (_u2(over * over) > _u2(x * strong))
-        passed[i] = _u1(signal & (above | (values[i] >= flag)))
-
-
-@njit(cache=True, nogil=True)
-def pass_strong_wide(screen: Screen, centre: Words) -> None:
-    """Set `passed` as `pass_strong_narrow` does, from wide sums and codes."""
-    passed = screen.passed[_MARGIN:]
-    codes, squares = screen.wide_sums[2], screen.wide_sums[3]
-    signal_variance, strong_variance = screen.signal_variance, screen.strong_variance
-    values = centre[HALF:]
-    for i in range(codes.size - 2 * HALF):
-        m, x = _split_wide(codes[i])
-        signal = _signal_wide(m, x, _to_single(squares[i]), signal_variance)
-        signal |= codes[i] >= _u4(_WIDE_FLAG)
-        value = np.float32(_i4(values[i] & _u4(_WIDE_CAP)))
-        over = np.float32(m * value - x)
-        above = (over > _NOTHING) & (over * over > strong_variance * x * m)
-        passed[i] = _u1(signal & (above | (values[i] >= _u4(_WIDE_FLAG))))
+        x, y = _u2(sum_7_codes(codes, _u(i))), _u2(sum_7_codes(squares, _u(i)))
+        signal = _signal_narrow(x, y, per_count)
+        value, least = _u2(centre[_u(i) + _u(HALF)]), _u2(x & _u2(_FLAGGED - 1))
+        scaled = _u2(value * _u2(WINDOW))
+        over = _u2(scaled - least) if scaled > least else _u2(0)
+        squared = _high(_u2(over * _u2(_BY_49)), _u2(over * _u2(40)))
+        above = (squared >= _u2(least * strong)) | (value == flag)
+        passed[i] = _u1(signal & above)
 
 
 @njit(cache=True, nogil=True)
@@ -312,7 +236,7 @@ def list_passed(screen: Screen, first: int, found: Indices, n_found: int) -> int
     Returns:
         How many there are now.
     """
-    passed = screen.passed[_MARGIN:]
+    passed = screen.passed[MARGIN:]
     words = passed.view(np.uint64)
     for k in range(words.size):
         if words[k] != 0:
@@ -326,7 +250,7 @@ def list_passed(screen: Screen, first: int, found: Indices, n_found: int) -> int
 @njit(cache=True, nogil=True)
 def pass_unusable(frame: Frame, j: int, screen: Screen) -> None:
     """Let the unusable pixels of detector row j pass, whatever their windows."""
-    row, passed = frame.pixels[j], screen.passed[_MARGIN:]
+    row, passed = frame.pixels[j], screen.passed[MARGIN:]
     lowest, span = frame.limits[0], frame.limits[1]
     for i in range(row.size):
         passed[i] |= _u1(row.dtype.type(row[i] - lowest) > span)
@@ -341,10 +265,10 @@ def keep_runs(screen: Screen) -> int:
     """
     n = screen.narrow.shape[1] - 2 * HALF
     passed, kept = screen.passed, screen.kept
-    passed[_MARGIN - REACH : _MARGIN] = 1
-    passed[_MARGIN + n : _MARGIN + n + REACH] = 1
-    p0, p1, p2 = passed[_MARGIN - 2 :], passed[_MARGIN - 1 :], passed[_MARGIN:]
-    p3, p4 = passed[_MARGIN + 1 :], passed[_MARGIN + 2 :]
+    passed[MARGIN - REACH : MARGIN] = 1
+    passed[MARGIN + n : MARGIN + n + REACH] = 1
+    p0, p1, p2 = passed[MARGIN - 2 :], passed[MARGIN - 1 :], passed[MARGIN:]
+    p3, p4 = passed[MARGIN + 1 :], passed[MARGIN + 2 :]
     for i in range(n):
         kept[i] = p0[i] & p1[i] & p2[i] & p3[i] & p4[i]
     n_kept = 0

@@ -1,16 +1,13 @@
 """dispersion_extended, exactly, within small tiles of an image.
 
-For the window of 7 × 7, without a gain. A tile is the rows of one band of the mask
-(`mask_runs.py`) by the columns that passed the screen. Outside of tiles nothing is
-signal, so that tiles can be worked on one by one: first all of them are searched for
-signal (a window is signal by the dispersion test; a pixel is kept as signal if the
-windows of all pixels within 2 are), then the signal of each is compared with the mean
-of what is not signal around it.
+For the window of 7 × 7, without a gain. A tile is some rows of the image by the columns
+that passed the screen, or a block of all there is. Outside of tiles nothing is signal,
+so that tiles can be worked on one by one: first all of a group are searched for signal
+(a window is signal by the dispersion test; a pixel is kept as signal if the windows of
+all pixels within 2 are), then, once the signal of all rows around them is known, that
+of each is compared with the mean of what is not signal around it.
 
-Both steps work on a patch: the tile and the 5 pixels around it, as double-precision
-numbers. Those for counts hold the number of pixels as well, so that one sum serves:
-2**33 + count for a pixel that is counted, 0 for one that is not. Sums of 121 such
-numbers are exact, and so are sums of squares as long as DIALS's own are.
+Both steps work on a patch (`patch.py`): the tile and the 5 pixels around it.
 """
 
 from math import sqrt
@@ -22,373 +19,294 @@ from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.mask_runs import REACH
+from zocelery_tasks.kernels.patch import (
+    BLOCK_COLUMNS,
+    BLOCK_ROWS,
+    ONE,
+    Patch,
+    Place,
+    add_4_rows,
+    bounds_of,
+    list_span,
+    load_counts,
+    make_patch,
+    sum_7,
+    sum_7_rows,
+    test_windows,
+    to_stride,
+)
 from zocelery_tasks.kernels.screen import HALF
-from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
+from zocelery_tasks.kernels.threshold import Threshold
 
+Bytes = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.integer]
 
 MARGIN = HALF + REACH
 """Pixels around a tile: also half the size of the window for the background's mean."""
-_ROWS = 2 * REACH + 1 + 2 * MARGIN
-"""Most rows of a patch."""
-_ONE = 2.0**33
+_RING = 128
+"""Rows of signal that are kept: more than two blocks and the margins around them."""
+_PAD = 64
+"""Columns to either side of the rows of signal, never signal."""
 _u = np.uintp
-"""Indices without a sign: numba need not look whether they count from the end."""
 
 
 class TileMemory(NamedTuple):
     """Memory for the tiles of images of one shape."""
 
-    signal: Mask
-    """Signal found so far (slow, fast): all False between images."""
+    signal: Bytes
+    """Signal of the last rows, with margins; then a row without any."""
+    row_of_signal: Indices
+    """Which detector row each of them is."""
+    strong: Bytes
+    """Shape (rows of a block, columns): strong pixels of one group of tiles."""
     tiles: Indices
     """Shape (n, 5): first and last row (included), first and end column (excluded),
-    lattice row."""
-    usable: Mask
-    """Which pixels of a patch are usable."""
-    counts: Doubles
-    """Counts of a patch, see above."""
-    squares: Doubles
-    """Their squares."""
-    sums: Doubles
-    """Shape (2, columns): sums of both over the rows of a window."""
-    windows: Mask
-    """Which windows are signal."""
+    lattice row, or -1 without one."""
+    groups: Indices
+    """Shape (n, 4): tiles of the same rows: the first, the end, and these rows."""
+    patch: Patch
 
 
 def make_tile_memory(shape: tuple[int, int]) -> TileMemory:
     """Make the memory for images of a shape (slow, fast)."""
-    width = shape[1] + 2 * MARGIN
+    rows, width = shape
     return TileMemory(
-        signal=np.zeros(shape, np.bool_),
-        tiles=np.empty((shape[0] * shape[1] // 64 + shape[1], 5), np.int64),
-        usable=np.empty((_ROWS, width), np.bool_),
-        counts=np.empty((_ROWS, width)),
-        squares=np.empty((_ROWS, width)),
-        sums=np.empty((2, width)),
-        windows=np.empty((_ROWS, width), np.bool_),
+        signal=np.zeros((_RING + 1, width + 2 * _PAD + BLOCK_COLUMNS), np.uint8),
+        row_of_signal=np.full(_RING, -1),
+        strong=np.zeros((BLOCK_ROWS, width), np.uint8),
+        tiles=np.empty((rows * (width // 32 + 8), 5), np.int64),
+        groups=np.empty((rows, 4), np.int64),
+        patch=make_patch(),
     )
 
 
 @njit(cache=True, nogil=True)
 def mark_signal(
-    frame: Frame, threshold: Threshold, memory: TileMemory, tile: Indices
+    frame: Frame, threshold: Threshold, memory: TileMemory, begin: int, end: int
 ) -> None:
-    """Set `memory.signal` in a tile; leave no columns to the tile if there is none.
+    """Set `memory.signal` in tiles; leave no columns to a tile that has none.
 
     Args:
         frame: the image.
         threshold: the parameters.
-        memory: with the signal.
-        tile: one row of `TileMemory.tiles`.
+        memory: with the signal and the tiles.
+        begin: the first tile.
+        end: one past the last.
     """
-    first, last, left, right, lattice = tile
-    columns = right - left + 2 * REACH
-    windows, signal = memory.windows, memory.signal
-    _load_patch(frame, memory, tile)
-    _test_windows(threshold, memory, tile, lattice, lattice)
-    any_kept = _and_neighbours(windows, _u(lattice - first + REACH), columns)
-    if any_kept:
-        any_kept = False
-        _test_windows(threshold, memory, tile, first - REACH, last + REACH)
-        for k in range(last - first + 1 + 2 * REACH):
-            _and_neighbours(windows, _u(k), columns)
-        for j in range(first, last + 1):
-            row, at = _u(j), _u(left)
-            any_kept |= _and_rows(memory, _u(j - first), right - left, signal, row, at)
-    if not any_kept:
-        tile[3] = left
+    pixels, runs, bounds = frame.pixels, frame.runs, bounds_of(frame)
+    tiles, patch = memory.tiles, memory.patch
+    for k in range(begin, end):
+        rows, columns = tiles[k, 1] - tiles[k, 0] + 1, tiles[k, 3] - tiles[k, 2]
+        place = _place_of(tiles, k)
+        top = bottom = 0
+        has_signal = True
+        if tiles[k, 4] >= 0:
+            top = tiles[k, 4] - HALF - place.top
+            bottom = top + 2 * HALF + 1
+            load_counts(pixels, runs, bounds, place, (top, bottom), patch.counts)
+            _test_windows(pixels.shape, threshold, patch, place, (top, top + 1))
+            has_signal = _any_in_a_row(patch.windows, top * place.stride, columns)
+        if has_signal:
+            last = rows + 2 * MARGIN
+            load_counts(pixels, runs, bounds, place, (0, top), patch.counts)
+            load_counts(pixels, runs, bounds, place, (bottom, last), patch.counts)
+            _test_windows(pixels.shape, threshold, patch, place, (0, rows + 2 * REACH))
+            _and_neighbours(patch, rows, place.stride)
+            if not threshold.masked_pixels_block_erosion:
+                _clear_unusable(patch, rows, place.stride)
+            has_signal = _any_left(patch.windows, rows, columns, place.stride)
+        if has_signal:
+            _store_signal(memory, k, rows, columns, place.stride)
+        else:
+            tiles[k, 3] = tiles[k, 2]
 
 
 @njit(cache=True, nogil=True)
-def _and_neighbours(windows: Mask, k: np.uintp, columns: int) -> bool:
-    """Set each window of a row to whether it and the 2 * REACH after it are signal.
-
-    Returns:
-        Whether any is.
-    """
-    result = False
-    for i in range(columns - 2 * REACH):
-        at = _u(i)
-        kept = windows[k, at] & windows[k, at + _u(1)] & windows[k, at + _u(2)]
-        kept &= windows[k, at + _u(3)] & windows[k, at + _u(4)]
-        windows[k, at] = kept
-        result |= kept
-    return result
+def _place_of(tiles: Indices, k: int) -> Place:
+    """Return where the patch of tile k lies."""
+    stride = to_stride(tiles[k, 3] - tiles[k, 2] + 2 * MARGIN)
+    return Place(tiles[k, 0] - MARGIN, tiles[k, 2] - MARGIN, stride)
 
 
 @njit(cache=True, nogil=True)
-def _and_rows(
-    memory: TileMemory,
-    k: np.uintp,
-    columns: int,
-    signal: Mask,
-    row: np.uintp,
-    first: np.uintp,
-) -> bool:
-    """Set signal to usable pixels where 5 rows of windows from row k on are signal.
+def _test_windows(
+    shape: tuple[int, int],
+    threshold: Threshold,
+    patch: Patch,
+    place: Place,
+    rows: tuple[int, int],
+) -> None:
+    """Set `windows` in some rows of a patch, end excluded.
 
-    Returns:
-        Whether any is.
+    The window around row k + HALF and column i + HALF of the patch goes to row k and
+    column i. What is not in the image counts as signal.
     """
-    windows, usable, result = memory.windows, memory.usable, False
+    otherwise = not threshold.masked_pixels_block_erosion
+    test_windows(threshold, patch, place.stride, rows, otherwise)
+    stride, top, left = place.stride, place.top + HALF, place.left + HALF
+    right = shape[1] - left
+    if left < 0 or right < stride or top < 0 or top + rows[1] > shape[0]:
+        for k in range(rows[0], rows[1]):
+            outside = not 0 <= top + k < shape[0]
+            for i in range(stride):
+                if outside or left + i < 0 or i >= right:
+                    patch.windows[k * stride + i] = 1
+
+
+@njit(cache=True, nogil=True)
+def _any_in_a_row(windows: Bytes, at: int, columns: int) -> bool:
+    """Return whether 5 windows in a row are signal, for any of so many columns."""
+    result = np.uint8(0)
     for i in range(columns):
+        k = _u(at + i)
+        inner = windows[k] & windows[k + _u(1)] & windows[k + _u(2)]
+        result |= np.uint8(inner & windows[k + _u(3)] & windows[k + _u(4)])
+    return bool(result)
+
+
+@njit(cache=True, nogil=True)
+def _and_neighbours(patch: Patch, rows: int, stride: int) -> None:
+    """Narrow `windows` for a tile to where all within REACH are signal."""
+    windows, marks = patch.windows, patch.marks
+    for k in range((rows + 2 * REACH) * stride):
+        i = _u(k)
+        inner = windows[i] & windows[i + _u(1)] & windows[i + _u(2)]
+        marks[i] = inner & windows[i + _u(3)] & windows[i + _u(4)]
+    r1, r2, r3, r4 = _u(stride), _u(2 * stride), _u(3 * stride), _u(4 * stride)
+    for k in range(rows * stride):
+        i = _u(k)
+        inner = marks[i] & marks[i + r1] & marks[i + r2]
+        windows[i] = inner & marks[i + r3] & marks[i + r4]
+
+
+@njit(cache=True, nogil=True)
+def _clear_unusable(patch: Patch, rows: int, stride: int) -> None:
+    """Clear the windows of a tile where pixels are not usable."""
+    windows, bits = patch.windows, patch.counts.view(np.int64)
+    centre = _u(MARGIN * stride + MARGIN)
+    for i in range(rows * stride):
+        windows[_u(i)] &= np.uint8(bits[_u(i) + centre] != 0)
+
+
+@njit(cache=True, nogil=True)
+def _any_left(windows: Bytes, rows: int, columns: int, stride: int) -> bool:
+    """Return whether a window of a tile is signal."""
+    result = np.uint8(0)
+    for k in range(rows):
+        for i in range(columns):
+            result |= windows[_u(k * stride) + _u(i)]
+    return bool(result)
+
+
+@njit(cache=True, nogil=True)
+def _store_signal(
+    memory: TileMemory, tile: int, rows: int, columns: int, stride: int
+) -> None:
+    """Keep what is left of the windows of a tile, until no row needs it any more."""
+    signal, windows = memory.signal, memory.patch.windows
+    first, left = memory.tiles[tile, 0], _u(_PAD + memory.tiles[tile, 2])
+    for k in range(rows):
+        slot = (first + k) % _RING
+        if memory.row_of_signal[slot] != first + k:
+            memory.row_of_signal[slot] = first + k
+            signal[slot] = 0
+        for i in range(columns):
+            signal[_u(slot), left + _u(i)] = windows[_u(k * stride) + _u(i)]
+
+
+@njit(cache=True, nogil=True)
+def mark_strong(
+    frame: Frame, threshold: Threshold, memory: TileMemory, begin: int, end: int
+) -> None:
+    """Set `memory.strong` in tiles: the signal that is above its background.
+
+    Args:
+        frame: the image.
+        threshold: the parameters.
+        memory: with the signal of these tiles and all around.
+        begin: the first tile, after `mark_signal`.
+        end: one past the last.
+    """
+    tiles, patch, bounds = memory.tiles, memory.patch, bounds_of(frame)
+    for k in range(begin, end):
+        if tiles[k, 2] < tiles[k, 3]:
+            place, rows = _place_of(tiles, k), tiles[k, 1] - tiles[k, 0] + 1
+            around, stride = (0, rows + 2 * MARGIN), place.stride
+            load_counts(frame.pixels, frame.runs, bounds, place, around, patch.counts)
+            _remove_signal(memory, place, around[1])
+            size = rows * stride
+            sum_7_rows(patch.counts, 0, stride, patch.count_sums, size)
+            add_4_rows(patch.counts, 7 * stride, stride, patch.count_sums, size)
+            _set_limits(threshold, patch, size)
+            _compare(frame.pixels, threshold, memory, k, stride)
+
+
+@njit(cache=True, nogil=True)
+def _remove_signal(memory: TileMemory, place: Place, rows: int) -> None:
+    """Take what is signal out of the counts of a patch."""
+    signal, counts = memory.signal, memory.patch.counts
+    for k in range(rows):
+        j = place.top + k
+        slot = j % _RING
+        if memory.row_of_signal[slot] == j:
+            left, at = _u(_PAD + place.left), _u(k * place.stride)
+            for i in range(place.stride):
+                is_signal = signal[_u(slot), left + _u(i)] != 0
+                counts[at + _u(i)] = 0.0 if is_signal else counts[at + _u(i)]
+
+
+@njit(cache=True, nogil=True)
+def _set_limits(threshold: Threshold, patch: Patch, size: int) -> None:
+    """Set `squares` to what strong pixels must reach, from the sums of counts."""
+    sums, limits, sigma = patch.count_sums, patch.squares, threshold.sigma_strong
+    for i in range(size):
         at = _u(i)
-        kept = windows[k, at] & windows[k + _u(1), at] & windows[k + _u(2), at]
-        kept &= windows[k + _u(3), at] & windows[k + _u(4), at]
-        kept &= usable[k + _u(MARGIN), at + _u(MARGIN)]
-        signal[row, first + at] = kept
-        result |= kept
-    return result
+        total = sum_7(sums, at) + (sums[at + _u(7)] + sums[at + _u(8)])
+        total += sums[at + _u(9)] + sums[at + _u(10)]
+        m = np.floor(total * (1 / ONE))
+        mean = (total - m * ONE) / max(m, 1.0) if m >= 2 else 0.0
+        limits[at] = mean + sigma * sqrt(mean)
+
+
+@njit(cache=True, nogil=True)
+def _compare(
+    pixels: Pixels, threshold: Threshold, memory: TileMemory, tile: int, stride: int
+) -> None:
+    """Set `memory.strong` for a tile from the limits."""
+    signal, strong, limits = memory.signal, memory.strong, memory.patch.squares
+    first, left = memory.tiles[tile, 0], _u(memory.tiles[tile, 2])
+    lowest = threshold.global_threshold
+    for k in range(memory.tiles[tile, 1] - first + 1):
+        j, slot = _u(first + k), _u((first + k) % _RING)
+        for i in range(memory.tiles[tile, 3] - memory.tiles[tile, 2]):
+            at = left + _u(i)
+            value = np.float64(pixels[j, at])
+            is_strong = (value > lowest) & (value >= limits[_u(k * stride) + _u(i)])
+            strong[_u(k), at] = signal[slot, at + _u(_PAD)] & np.uint8(is_strong)
 
 
 @njit(cache=True, nogil=True)
 def list_strong(
-    frame: Frame,
-    threshold: Threshold,
-    memory: TileMemory,
-    tile: Indices,
-    found: Indices,
-    n_found: int,
+    memory: TileMemory, begin: int, end: int, found: Indices, n_found: int
 ) -> int:
-    """Append the pixels of a tile that are above their background to `found`.
+    """Append the strong pixels of a group of tiles to `found`, in raster order.
 
     Args:
-        frame: the image.
-        threshold: the parameters.
-        memory: with the signal of this tile and all around.
-        tile: one row of `TileMemory.tiles`, after `mark_signal`.
-        found: flat indices; must have room for all pixels of the tile.
+        memory: with the strong pixels.
+        begin: the group's first tile.
+        end: one past its last.
+        found: flat indices; with room for all there are, and one more.
         n_found: how many there are already.
 
     Returns:
         How many there are now.
     """
-    first, last, left, right, _ = tile
-    width, height = right - left + 2 * MARGIN, 2 * MARGIN + 1
-    pixels, signal, sums = frame.pixels, memory.signal, memory.sums
-    if left == right:
-        return n_found
-    _load_background(frame, memory, tile)
-    _start_sums(memory.counts, _u(0), height, width, sums, _u(0))
+    strong, tiles, n = memory.strong, memory.tiles, memory.strong.shape[1]
+    first, last = tiles[begin, 0], tiles[begin, 1]
     for j in range(first, last + 1):
-        if j > first:
-            above = _u(j - first - 1)
-            _slide_sums(memory.counts, above, height, width, sums, _u(0))
-        for i in range(left, right):
-            value = np.float64(pixels[_u(j), _u(i)])
-            if signal[_u(j), _u(i)] and value > threshold.global_threshold:
-                mean = _mean(sums, i - left)
-                if value >= mean + threshold.sigma_strong * sqrt(mean):
-                    found[n_found] = j * pixels.shape[1] + i
-                    n_found += 1
+        for k in range(begin, end):
+            span = tiles[k, 2], tiles[k, 3]
+            n_found = list_span(strong, j - first, span, j * n, found, n_found)
     return n_found
-
-
-@njit(cache=True, nogil=True)
-def _mean(sums: Doubles, first: int) -> float:
-    """Return the mean over a window, whose first column this is, or 0 for no pixels."""
-    total = 0.0
-    for k in range(2 * MARGIN + 1):
-        total += sums[_u(0), _u(first) + _u(k)]
-    count = np.floor(total * (1 / _ONE))
-    return (total - count * _ONE) / count if count >= 2 else 0.0
-
-
-@njit(cache=True, nogil=True)
-def _load_patch(frame: Frame, memory: TileMemory, tile: Indices) -> None:
-    """Set usable pixels, counts and squares for a tile and its surroundings."""
-    n_rows, n = frame.pixels.shape
-    first, last, left, right, _ = tile
-    begin, end = max(left - MARGIN, 0), min(right + MARGIN, n)
-    width = right - left + 2 * MARGIN
-    is_whole = end - begin == width
-    for k in range(last - first + 1 + 2 * MARGIN):
-        j = first - MARGIN + k
-        if not (is_whole and 0 <= j < n_rows):
-            memory.usable[k, :width] = False
-            memory.counts[k, :width] = 0.0
-            memory.squares[k, :width] = 0.0
-        if 0 <= j < n_rows:
-            to = _u(begin - (left - MARGIN))
-            _load_usable(frame, _u(j), _u(begin), end - begin, memory.usable, _u(k), to)
-            _load_counts(frame, _u(j), _u(begin), end - begin, memory, _u(k), to)
-
-
-@njit(cache=True, nogil=True)
-def _load_usable(
-    frame: Frame,
-    j: np.uintp,
-    begin: np.uintp,
-    columns: int,
-    is_open: Mask,
-    k: np.uintp,
-    to: np.uintp,
-) -> None:
-    """Set which pixels can be used in row k of a patch, from detector row j."""
-    pixels, usable = frame.pixels, frame.usable
-    lowest, span = frame.limits[0], frame.limits[1]
-    for i in range(columns):
-        at, value = begin + _u(i), pixels[j, begin + _u(i)]
-        in_range = pixels.dtype.type(value - lowest) <= span
-        is_open[k, to + _u(i)] = usable[j, at] & in_range
-
-
-@njit(cache=True, nogil=True)
-def _load_counts(
-    frame: Frame,
-    j: np.uintp,
-    begin: np.uintp,
-    columns: int,
-    memory: TileMemory,
-    k: np.uintp,
-    to: np.uintp,
-) -> None:
-    """Set counts and squares in row k of a patch, from detector row j."""
-    pixels, is_open = frame.pixels, memory.usable
-    counts, squares = memory.counts, memory.squares
-    for i in range(columns):
-        count, at = pixels[j, begin + _u(i)], to + _u(i)
-        value = np.float64(count)
-        is_counted = is_open[k, at] & (count < COUNT_LIMIT)
-        counts[k, at] = value + _ONE if is_counted else 0.0
-        squares[k, at] = value * value if is_counted else 0.0
-
-
-@njit(cache=True, nogil=True)
-def _load_background(frame: Frame, memory: TileMemory, tile: Indices) -> None:
-    """Set the counts of what is not signal, for a tile and its surroundings."""
-    n_rows, n = frame.pixels.shape
-    first, last, left, right, _ = tile
-    begin, end = max(left - MARGIN, 0), min(right + MARGIN, n)
-    width = right - left + 2 * MARGIN
-    is_whole = end - begin == width
-    for k in range(last - first + 1 + 2 * MARGIN):
-        j = first - MARGIN + k
-        if not (is_whole and 0 <= j < n_rows):
-            memory.counts[k, :width] = 0.0
-        if 0 <= j < n_rows:
-            to, n_columns = _u(begin - (left - MARGIN)), end - begin
-            _load_not_signal(frame, _u(j), _u(begin), n_columns, memory, _u(k), to)
-
-
-@njit(cache=True, nogil=True)
-def _load_not_signal(
-    frame: Frame,
-    j: np.uintp,
-    begin: np.uintp,
-    columns: int,
-    memory: TileMemory,
-    k: np.uintp,
-    to: np.uintp,
-) -> None:
-    """Set counts in row k of a patch, from detector row j without signal."""
-    pixels, usable = frame.pixels, frame.usable
-    counts, signal = memory.counts, memory.signal
-    lowest, span = frame.limits[0], frame.limits[1]
-    for i in range(columns):
-        at, value = begin + _u(i), pixels[j, begin + _u(i)]
-        in_range = pixels.dtype.type(value - lowest) <= span
-        is_counted = in_range & usable[j, at] & (value < COUNT_LIMIT)
-        is_counted &= not signal[j, at]
-        counts[k, to + _u(i)] = np.float64(value) + _ONE if is_counted else 0.0
-
-
-@njit(cache=True, nogil=True)
-def _start_sums(
-    values: Doubles,
-    first: np.uintp,
-    n_rows: int,
-    columns: int,
-    sums: Doubles,
-    part: np.uintp,
-) -> None:
-    """Set the sums over `n_rows` rows of `values` from row `first` on."""
-    for i in range(columns):
-        sums[part, _u(i)] = values[first, _u(i)]
-    for k in range(1, n_rows):
-        row = first + _u(k)
-        for i in range(columns):
-            sums[part, _u(i)] += values[row, _u(i)]
-
-
-@njit(cache=True, nogil=True)
-def _slide_sums(
-    values: Doubles,
-    first: np.uintp,
-    n_rows: int,
-    columns: int,
-    sums: Doubles,
-    part: np.uintp,
-) -> None:
-    """Move the sums over `n_rows` rows from row `first` one row on."""
-    new = first + _u(n_rows)
-    for i in range(columns):
-        sums[part, _u(i)] += values[new, _u(i)] - values[first, _u(i)]
-
-
-@njit(cache=True, nogil=True)
-def _test_windows(
-    threshold: Threshold, memory: TileMemory, tile: Indices, top: int, bottom: int
-) -> None:
-    """Set `memory.windows` for detector rows `top` to `bottom` (included).
-
-    Its first row is the one REACH above the tile, its first column the one REACH to the
-    left. What is not in the image counts as signal.
-    """
-    n_rows, n = memory.signal.shape
-    first, left, right = tile[0], tile[2], tile[3]
-    columns, height = right - left + 2 * REACH, 2 * HALF + 1
-    width, sums, windows = columns + 2 * HALF, memory.sums, memory.windows
-    for j in range(top, bottom + 1):
-        patch_row, k = j - HALF - (first - MARGIN), _u(j - first + REACH)
-        if j == top:
-            _start_sums(memory.counts, _u(patch_row), height, width, sums, _u(0))
-            _start_sums(memory.squares, _u(patch_row), height, width, sums, _u(1))
-        else:
-            above = _u(patch_row - 1)
-            _slide_sums(memory.counts, above, height, width, sums, _u(0))
-            _slide_sums(memory.squares, above, height, width, sums, _u(1))
-        _test_sums(sums, threshold, windows, k, columns)
-        closed = not threshold.masked_pixels_block_erosion
-        _overrule_unusable(memory.usable, closed, windows, k, columns)
-        for i in range(columns):
-            column = left - REACH + i
-            if not (0 <= j < n_rows and 0 <= column < n):
-                windows[k, _u(i)] = True
-
-
-@njit(cache=True, nogil=True)
-def _overrule_unusable(
-    usable: Mask, value: bool, windows: Mask, k: np.uintp, columns: int
-) -> None:
-    """Set a row of windows to `value` where their pixels are not usable."""
-    for i in range(columns):
-        is_open = usable[k + _u(HALF), _u(i) + _u(HALF)]
-        windows[k, _u(i)] = windows[k, _u(i)] if is_open else value
-
-
-@njit(cache=True, nogil=True)
-def _test_sums(
-    sums: Doubles, threshold: Threshold, windows: Mask, k: np.uintp, columns: int
-) -> None:
-    """Set which windows of a row are signal, as DIALS tests them."""
-    sigma, min_count = threshold.sigma_background, np.float64(threshold.min_count)
-    for i in range(columns):
-        both, squares = _sum_7(sums, _u(0), _u(i)), _sum_7(sums, _u(1), _u(i))
-        m = np.floor(both * (1 / _ONE))
-        x = both - m * _ONE
-        excess = m * squares - x * x - x * (m - 1)
-        limit = x * sigma * sqrt(2 * (m - 1))
-        windows[k, _u(i)] = (m >= min_count) & (excess > limit)
-
-
-@njit(cache=True, nogil=True)
-def _sum_7(sums: Doubles, part: np.uintp, at: np.uintp) -> float:
-    """Return the sum of 7 neighbouring sums."""
-    left = sums[part, at] + sums[part, at + _u(1)] + sums[part, at + _u(2)]
-    right = sums[part, at + _u(4)] + sums[part, at + _u(5)] + sums[part, at + _u(6)]
-    return float(left + sums[part, at + _u(3)] + right)

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zocelery_tasks.kernels.dispersion import find_dispersion, make_room
+from zocelery_tasks.kernels.dense_blocks import BlockMemory, make_block_memory
+from zocelery_tasks.kernels.dispersion import find_dispersion
 from zocelery_tasks.kernels.dispersion_extended import find_dispersion_extended
-from zocelery_tasks.kernels.dispersion_extended import make_room as make_extended_room
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.mask_runs import MaskRuns, find_mask_runs
 from zocelery_tasks.kernels.screen import HALF, Screen, make_screen
-from zocelery_tasks.kernels.signal_tiles import TileMemory
+from zocelery_tasks.kernels.signal_tiles import TileMemory, make_tile_memory
 from zocelery_tasks.kernels.summed_area import NO_GAIN, strong_by_tables
 from zocelery_tasks.kernels.threshold import (
     COUNT_LIMIT,
@@ -61,7 +61,8 @@ class _Memory:
     """Highest counts of the rows, or more."""
     found: Indices
     """Room for results."""
-    tiles: TileMemory | None
+    parts: TileMemory | BlockMemory
+    """For the parts of the image that are tested exactly."""
 
 
 class StrongPixelFinder:
@@ -121,10 +122,10 @@ class StrongPixelFinder:
     def _screen(
         self, pixels: Pixels, usable: Mask, lowest: int, highest: int
     ) -> Indices | None:
-        """Find strong pixels the fast way; None if this image is not for it."""
+        """Find strong pixels the fast way; None if DIALS's sums would be rounded."""
         if pixels.dtype == np.int32:
             pixels = pixels.view(np.uint32)
-        memory = self._memory_for(pixels.shape)
+        memory = self._memory_for((pixels.shape[0], pixels.shape[1]))
         memory.tops[:] = 0
         frame = Frame(
             pixels=pixels,
@@ -133,19 +134,14 @@ class StrongPixelFinder:
             limits=np.array([lowest, highest - lowest], pixels.dtype),
             tops=memory.tops,
         )
-        screen, found = memory.screen, memory.found
-        if memory.tiles is None:
-            n = find_dispersion(frame, self._threshold, screen, found)
-        else:
+        parts, found = memory.parts, memory.found
+        if isinstance(parts, TileMemory):
             n = find_dispersion_extended(
-                frame, self._threshold, screen, memory.tiles, found
+                frame, self._threshold, memory.screen, parts, found
             )
-        if n < 0 or not _tables_are_exact(frame):
-            return None
-        strong = found[:n].copy()
-        if self._extended:
-            strong.sort()
-        return strong
+        else:
+            n = find_dispersion(frame, self._threshold, memory.screen, parts, found)
+        return found[:n].copy() if _tables_are_exact(frame) else None
 
     def _find_by_tables(
         self, pixels: Pixels, usable: Mask, lowest: int, highest: int
@@ -180,21 +176,17 @@ class StrongPixelFinder:
             self._mask, self._runs = usable, runs
         return runs
 
-    def _memory_for(self, shape: tuple[int, ...]) -> _Memory:
+    def _memory_for(self, shape: tuple[int, int]) -> _Memory:
         """Return the memory for images of a shape, new if the last was of another."""
         if self._memory is None or self._shape != shape:
+            self._shape = shape
             rows, width = shape
-            self._shape = (rows, width)
-            tiles = None
-            if self._extended:
-                tiles, found = make_extended_room(self._shape)
-            else:
-                found = make_room(self._shape)
+            extended = self._extended
             self._memory = _Memory(
                 screen=make_screen(self._threshold, width),
                 tops=np.zeros(rows, np.int64),
-                found=found,
-                tiles=tiles,
+                found=np.empty(rows * width + 8, np.int64),
+                parts=make_tile_memory(shape) if extended else make_block_memory(width),
             )
         return self._memory
 

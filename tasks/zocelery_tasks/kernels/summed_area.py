@@ -121,12 +121,18 @@ def _threshold_rows(
                 threshold.global_threshold,
                 result[j],
             )
-        elif gain.size:
-            _test_row_with_gain(
-                pixels[j], valid[j], above, below, gain_row, threshold, stage, result[j]
-            )
         else:
-            _test_row(pixels[j], valid[j], above, below, threshold, stage, result[j])
+            _test_row(
+                pixels[j],
+                valid[j],
+                above,
+                below,
+                gain_row,
+                gain.size > 0,
+                threshold,
+                stage,
+                result[j],
+            )
 
 
 @njit(cache=True, nogil=True)
@@ -165,51 +171,30 @@ def _test_row(
     valid: Mask,
     above: Doubles,
     below: Doubles,
-    threshold: Threshold,
-    stage: int,
-    result: Mask,
-) -> None:
-    """Test a row for signal or strong pixels."""
-    width = below.shape[1] - row.size
-    sigma_b, sigma_s = threshold.sigma_background, threshold.sigma_strong
-    for i in range(row.size):
-        m = _box(above[0], below[0], width, i)
-        x = _box(above[1], below[1], width, i)
-        y = _box(above[2], below[2], width, i)
-        value = np.float64(row[i])
-        ok = valid[i] & (m >= threshold.min_count) & (x >= 0)
-        if stage == _STRONG:
-            ok &= value > threshold.global_threshold
-            ok &= m * value - x > sigma_s * sqrt(x * m)
-        excess = m * y - x * x - x * (m - 1)
-        result[i] = ok & (excess > x * sigma_b * sqrt(2 * (m - 1)))
-
-
-@njit(cache=True, nogil=True)
-def _test_row_with_gain(
-    row: Pixels,
-    valid: Mask,
-    above: Doubles,
-    below: Doubles,
     gain: Doubles,
+    has_gain: bool,
     threshold: Threshold,
     stage: int,
     result: Mask,
 ) -> None:
-    """Test a row as `_test_row` does, for the gain (fast,) of each pixel."""
+    """Test a row for signal or strong pixels, `gain` (fast,) being 1 without a gain."""
     width = below.shape[1] - row.size
     sigma_b, sigma_s = threshold.sigma_background, threshold.sigma_strong
     for i in range(row.size):
         m = _box(above[0], below[0], width, i)
         x = _box(above[1], below[1], width, i)
         y = _box(above[2], below[2], width, i)
-        value = np.float64(row[i])
+        value, g = np.float64(row[i]), gain[i]
         ok = valid[i] & (m >= threshold.min_count) & (x >= 0)
         if stage == _STRONG:
             ok &= value > threshold.global_threshold
-            ok &= m * value - x > sigma_s * sqrt(gain[i] * x * m)
-        limit = gain[i] * x * (m - 1 + sigma_b * sqrt(2 * (m - 1)))
-        result[i] = ok & (m * y - x * x > limit)
+            ok &= m * value - x > sigma_s * sqrt(g * x * m)
+        root = sqrt(2 * (m - 1))
+        if has_gain:
+            is_signal = m * y - x * x > g * x * (m - 1 + sigma_b * root)
+        else:  # the same but for rounding
+            is_signal = m * y - x * x - x * (m - 1) > x * sigma_b * root
+        result[i] = ok & is_signal
 
 
 @njit(cache=True, nogil=True)

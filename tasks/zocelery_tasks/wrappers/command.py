@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from zocelery.errors import ParameterError, PermanentError, TemporaryError
 from zocelery_tasks.wrappers.base import (
@@ -15,8 +15,21 @@ from zocelery_tasks.wrappers.base import (
     WrapperParameters,
     wrapper_task,
 )
+from zocelery_tasks.wrappers.folders import allowed_input
 from zocelery_tasks.wrappers.process import Ending, Outcome
 from zocelery_tasks.wrappers.progress import pattern_progress
+
+
+def _require_inside(value: str) -> str:
+    """Refuse paths and patterns that lead out of the working folder."""
+    path = Path(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in value:
+        raise ValueError("must be a path or pattern inside the working folder")
+    return value
+
+
+Inside = Annotated[str, AfterValidator(_require_inside)]
+"""A path or pattern below the folder in which the program works."""
 
 
 class _Model(BaseModel):
@@ -45,7 +58,7 @@ class PathArgument(_Model):
 class Output(_Model):
     """Files that the program is expected to leave."""
 
-    pattern: str
+    pattern: Inside
     """In the working folder, `*.mtz` or `**/*.log`."""
     kind: Literal["result", "log", "graph"] = "result"
     rank: int = Field(default=2, ge=1)
@@ -57,9 +70,9 @@ class Success(_Model):
     """What makes a program a success."""
 
     exit_codes: tuple[int, ...] = (0,)
-    files: tuple[str, ...] = ()
+    files: tuple[Inside, ...] = ()
     """Patterns; each has to be met by a file in the working folder."""
-    no_files: tuple[str, ...] = ()
+    no_files: tuple[Inside, ...] = ()
     """Patterns; none may be met, such as `*.error`."""
 
 
@@ -82,7 +95,7 @@ class CommandParameters(WrapperParameters):
     progress: str | None = None
     """Regular expression of a line that tells progress, with groups `seen` and, if need
     be, `expected`."""
-    read_json: str | None = None
+    read_json: Inside | None = None
     """A file of the working folder; its content becomes `data` of the answer."""
 
     @field_validator("outputs", mode="before")
@@ -109,7 +122,7 @@ def command(bench: Bench) -> Answer:
         raise ParameterError("command: no program is named")
     _check_program(arguments[0], bench.desk.settings.programs)
     for name in given.inputs:
-        if not Path(name).exists():
+        if not allowed_input(name, "inputs").exists():
             raise PermanentError(f"inputs: {name} does not exist")
     progress = pattern_progress(given.progress) if given.progress else None
     outcome = bench.run(arguments, progress=progress, accept=_accept(given))
@@ -126,7 +139,8 @@ def command(bench: Bench) -> Answer:
 def _arguments(bench: Bench, given: Sequence[Argument]) -> Iterator[str]:
     for argument in given:
         if isinstance(argument, PathArgument):
-            path = Path(argument.path).expanduser().absolute()
+            home = str(Path(argument.path).expanduser())
+            path = allowed_input(home, "command.path")
             if argument.must_exist and not path.exists():
                 raise PermanentError(f"{path} does not exist")
             yield f"{argument.prefix}{path}"

@@ -35,6 +35,7 @@ from zocelery_tasks.wrappers.experiments import (
     read_experiments,
     unit_cells,
 )
+from zocelery_tasks.wrappers.folders import allowed_input
 from zocelery_tasks.wrappers.merging import draw_answer, read_merging_statistics
 from zocelery_tasks.wrappers.phil import as_numbers, phil_arguments
 
@@ -247,11 +248,12 @@ def plain_path(text: str, key: str) -> Path:
     """Return an absolute path that no program takes for an option or a parameter.
 
     Raises:
-        ParameterError: it has an equals sign or a NUL in it.
+        ParameterError: it has an equals sign or a NUL in it, or is outside of the
+            allowed folders.
     """
     if "=" in text or "\0" in text:
         raise ParameterError(f"{key}: {text!r} would be taken for a parameter")
-    return Path(text).absolute()
+    return allowed_input(text, key)
 
 
 _LOGS = (".log", ".html", ".phil", ".json")

@@ -13,7 +13,9 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from zocelery.allowed_files import allowed_path
 from zocelery.errors import ParameterError
+from zocelery.settings import current_settings
 
 MARK = ".zocelery.json"
 """File in a results folder that says which unit of which run has made it."""
@@ -25,20 +27,25 @@ def allowed_folder(value: str | Path, key: str, roots: Sequence[Path]) -> Path:
     """Return a folder that a parameter names, absolute and free of links.
 
     Raises:
-        ParameterError: it is below none of `roots`, if there are any, or it is no path;
-            the message names key and value.
+        ParameterError: it is below none of `roots`, or without them of `files.roots`,
+            if there are any, or it is no path; the message names key and value.
     """
-    text = str(value)
-    if "\0" in text or not text:
-        raise ParameterError(f"{key}: {text!r} is not a path")
-    folder = Path(os.path.realpath(text))
-    inside = [root for root in roots if folder.is_relative_to(os.path.realpath(root))]
-    if roots and not inside:
-        known = ", ".join(map(str, roots))
-        raise ParameterError(
-            f"{key}: {text!r} is not below an allowed folder ({known})"
-        )
-    return folder
+    return Path(os.path.realpath(allowed_path(value, key, roots or None)))
+
+
+def allowed_input(value: str, key: str) -> Path:
+    """Return the absolute path of a file that a program is given.
+
+    Programs may read each other's folders, wherever those are.
+
+    Raises:
+        ParameterError: it is outside of the allowed folders; see `allowed_path`.
+    """
+    settings = current_settings()
+    if not settings.files.roots:
+        return allowed_path(value, key, ()).absolute()
+    own = (settings.wrappers.working_directory, *settings.wrappers.roots)
+    return allowed_path(value, key, (*settings.files.roots, *own))
 
 
 def make_working_folder(base: Path, name: str) -> Path:
