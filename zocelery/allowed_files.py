@@ -33,7 +33,7 @@ def allowed_path(
             names key and value.
     """
     text = str(value)
-    if not text or "\0" in text or not text.isprintable() and _is_broken(text):
+    if not text or "\0" in text or (not text.isprintable() and _is_broken(text)):
         raise ParameterError(f"{key}: {_shown(text)} is not a path")
     folders = current_settings().files.roots if roots is None else roots
     if not folders:

@@ -63,7 +63,9 @@ def follow(run: Run, console: Console) -> Iterator[dict[str, Any]]:
 def draw(status: RunStatus, seconds: float, progress: Progress | None = None) -> Table:
     """Return a table with one line per node: state, n/N, a bar and a rate."""
     title = f"{status.recipe}  {status.run[:8]}  {status.state}"
-    table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=Text(printable(title)), title_justify="left", box=None, pad_edge=False
+    )
     for name, justify in _COLUMNS:
         table.add_column(name, justify=justify)
     for node in status.nodes:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 
+from zocelery.terminal import printable
+
 _FIELDS: ContextVar[Mapping[str, str]] = ContextVar(
     "zocelery_log_fields", default=MappingProxyType({})
 )
@@ -38,6 +40,14 @@ class RunFilter(logging.Filter):
         return True
 
 
+class TextFormatter(logging.Formatter):
+    """Lines for people; what a message quotes cannot pass for a line of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's)
+        """Return the line, its continuations indented, control characters spelt out."""
+        return printable(super().formatMessage(record)).replace("\n", "\n    ")
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line, for log collectors."""
 
@@ -59,7 +69,7 @@ def set_up_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     """Send all log records of this process to stderr."""
     stream = logging.StreamHandler()
     stream.addFilter(RunFilter())
-    stream.setFormatter(JsonFormatter() if as_json else logging.Formatter(TEXT_FORMAT))
+    stream.setFormatter(JsonFormatter() if as_json else TextFormatter(TEXT_FORMAT))
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(level.upper())

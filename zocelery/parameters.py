@@ -5,7 +5,8 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, NoReturn, TypeVar, cast
 
 from zocelery.errors import ParameterError
@@ -172,7 +173,7 @@ class _Filler:
     values: Mapping[str, Any]
     allow_unfilled: bool
     recipe_name: str | None = None
-    budget: list[int] = field(default_factory=lambda: [MAX_SIZE])
+    budget: list[int] = dataclass_field(default_factory=lambda: [MAX_SIZE])
     """Characters that may still be filled in, a value counting for eight."""
 
     def recipe(self, recipe: Recipe) -> Recipe:

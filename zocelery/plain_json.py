@@ -10,11 +10,16 @@ MAX_SIZE = 10_000_000
 """Bytes of JSON text; for a mapping, characters and values."""
 
 _SHOWN = 60
+_MOST_BITS = 13_000
+"""Python writes no number of more than 4300 digits."""
 
 
 def shown(value: Any) -> str:
     """Return a value for an error message: one line, not too long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number of too many digits
+        text = f"a {type(value).__name__} with a huge number"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
@@ -32,10 +37,8 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
     budget[0] -= 1
     if isinstance(value, str):
         return _plain_text(value, budget)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
+    if value is None or isinstance(value, int | float):
+        return _plain_number(value)
     if budget[0] < 0:
         raise ValueError(f"is larger than {MAX_SIZE // 10**6} MB")
     if depth >= MAX_DEPTH:
@@ -48,6 +51,14 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, depth + 1, budget) for item in value]
     raise ValueError(f"holds {shown(value)}, which is not a JSON value")
+
+
+def _plain_number(value: float | None) -> float | None:
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ValueError("holds a number of more than 4000 digits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"holds {value}, which is not a JSON value")
+    return value
 
 
 def _plain_text(text: str, budget: list[int]) -> str:

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from zocelery.catalogue import Catalogue, TaskKind, TaskSpec
 from zocelery.errors import RecipeError
-from zocelery.recipe import Node, Recipe
 from zocelery.plain_json import shown
+from zocelery.recipe import Node, Recipe
 from zocelery.recipe_documents import MOST_FOUND, did_you_mean, refuse
 from zocelery.templates import has_braces
 

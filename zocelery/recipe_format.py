@@ -190,7 +190,9 @@ def _read_common(
     defaults: dict[str, Any] = {}
     meanings: dict[str, str] = {}
     problems = []
-    if model.name and not (model.name.isprintable() and len(model.name) < _LONGEST_NAME):
+    if model.name and not (
+        model.name.isprintable() and len(model.name) < _LONGEST_NAME
+    ):
         problems.append(f"name must be printable and short, not {shown(model.name)}")
     for key, value in (model.parameters or {}).items():
         if not isinstance(value, dict) or not _DEFAULT_KEYS & value.keys():

@@ -195,7 +195,9 @@ def as_template(pattern: str) -> str:
                 part.replace("%", "%%") for part in (pattern[:start], pattern[end:])
             )
             return as_template(f"{before}%0{end - start}d{after}")
-    if any(len(found) > _LONGEST_PLACEHOLDER for found in _PLACEHOLDER.findall(pattern)):
+    if any(
+        len(found) > _LONGEST_PLACEHOLDER for found in _PLACEHOLDER.findall(pattern)
+    ):
         raise ValueError("pattern: a number has 99 digits at most")
     plain = _PLACEHOLDER.sub("", pattern, count=1).replace("%%", "")
     if "%" in plain or _PLACEHOLDER.search(pattern) is None:

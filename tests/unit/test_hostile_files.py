@@ -67,7 +67,7 @@ def test_without_roots_a_path_is_left_as_it_is() -> None:
 
 @pytest.mark.parametrize("text", ["", "a\0b", "a\ud800b"])
 def test_what_is_no_path_is_refused(text: str) -> None:
-    with pytest.raises(ParameterError, match="file: .* is not a path") as caught:
+    with pytest.raises(ParameterError, match=r"file: .* is not a path") as caught:
         allowed_path(text, "file", ())
     assert str(caught.value).isprintable()
 
@@ -112,7 +112,7 @@ def test_a_message_names_images_below_the_roots_only(root: Path) -> None:
     for path in outside(root, "x_1.cbf"):
         with pytest.raises(ImageError, match=f"file: .* {NOT_BELOW}"):
             per_image_analysis(step({}, {"file": path}))
-    with pytest.raises(ImageError, match="No such file|does not exist|not there"):
+    with pytest.raises(ImageError, match=r"No such file|does not exist|not there"):
         per_image_analysis(step({}, {"file": str(root / "x_1.cbf")}))
 
 
