@@ -123,9 +123,7 @@ class DeadLetter:
         if told:
             return " ".join(str(told).split())
         death = self._death.get("reason")
-        if death:
-            return f"the broker moved it here: {death}"
-        return "no reason is known"
+        return f"the broker moved it here: {death}" if death else "no reason is known"
 
     @property
     def traceback(self) -> str:

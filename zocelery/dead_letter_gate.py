@@ -88,7 +88,7 @@ class Gate(Consumer):
         """Return what is called with each message."""
         handle = super().create_task_handler(*args, **options)
 
-        def receive(message: Any) -> None:
+        def _receive(message: Any) -> None:
             problem = find_problem(message, self.app.tasks, self._largest)
             if problem is not None:
                 self.refuse(message, problem)
@@ -101,7 +101,7 @@ class Gate(Consumer):
                 logger.exception("Celery could not take a message")
                 self.refuse(message, f"Celery cannot take it: {_describe(error)}")
 
-        return receive
+        return _receive
 
     def cancel_active_requests(self) -> None:
         """Cancel what runs when a cold shutdown comes: it is not to blame for that."""
@@ -174,20 +174,20 @@ def refuse_compression() -> None:
     """
     largest = current_deployment().settings.workers.largest_message
 
-    def expand(body: bytes) -> bytes:
+    def _expand(body: bytes) -> bytes:
         stream = zlib.decompressobj()
         text = stream.decompress(body, largest)
         if stream.unconsumed_tail:
             raise ValueError(f"expands to more than {largest} bytes")
         return text
 
-    def refuse(_: bytes) -> bytes:
+    def _refuse(_: bytes) -> bytes:
         raise ValueError("messages compressed other than by zlib are not accepted")
 
-    compression.register(zlib.compress, expand, ZLIB, aliases=["gzip", "zlib"])
+    compression.register(zlib.compress, _expand, ZLIB, aliases=["gzip", "zlib"])
     for name in compression.encoders():
         if name != ZLIB:
-            compression.register(refuse, refuse, name)
+            compression.register(_refuse, _refuse, name)
 
 
 def find_problem(message: Any, tasks: Mapping[str, Any], largest: int) -> str | None:

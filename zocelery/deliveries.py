@@ -39,13 +39,13 @@ def forgive_running() -> None:
 
     running = [request.id for request in list(state.active_requests)]
 
-    def forgive_all() -> None:
+    def _forgive_all() -> None:
         leases = current_deployment().store.leases
         with suppress(RedisError):
             for task in running:
                 leases.forgive_delivery(task)
 
-    thread = threading.Thread(target=forgive_all, name="forgive", daemon=True)
+    thread = threading.Thread(target=_forgive_all, name="forgive", daemon=True)
     thread.start()
     thread.join(timeout=2.0)
 

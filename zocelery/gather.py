@@ -61,9 +61,8 @@ def _missing(
 def _no_result(members: Sequence[Member], missing: Sequence[Missing]) -> str:
     failed = [member for member in members if not member.ok]
     if failed:
-        first = failed[0]
-        name = f"{first.item}: " if first.item else ""
-        return f"none of {len(failed)} members gave a result; {name}{first.error}"
+        name = f"{failed[0].item}: " if failed[0].item else ""
+        return f"none of {len(failed)} members gave a result; {name}{failed[0].error}"
     if missing:
         return f"none of {len(missing)} members answered"
     return "its sources ended without a single member"

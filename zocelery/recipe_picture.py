@@ -251,8 +251,7 @@ def _paint_failure(axes: Axes, frame: Frame) -> None:
 
 def _paint_title(axes: Axes, recipe: Recipe, corner: Point, width: float) -> None:
     x, y = corner
-    room = max(60, int(width / 0.062))
-    lines = textwrap.wrap(recipe.description, room)[:4]
+    lines = textwrap.wrap(recipe.description, max(60, int(width / 0.062)))[:4]
     y -= 0.3 + 0.17 * len(lines)
     axes.text(x, y, _literal(recipe.name), fontsize=12, fontweight="bold", color=_INK)
     for line in lines:

@@ -86,6 +86,7 @@ def _start(stack: ExitStack, folder: Path, urls: dict[str, str]) -> Site:
         file = folder / f"{section}-url"
         file.write_text(url + "\n")
         lines.append(f'[{section}]\nurl_file = "{file}"\n')
+    lines.append(f'[wrappers]\nworking_directory = "{folder / "work"}"\n')
     (folder / "zocelery.toml").write_text("".join(lines))
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ZOCELERY_")}
     environment = {**kept, "ZOCELERY_CONFIG": str(folder / "zocelery.toml")}

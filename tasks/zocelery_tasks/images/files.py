@@ -20,13 +20,16 @@ _GZIP_FORMAT = 31
 class _Decompressor(Protocol):
     """What undoes the compression of one stream."""
 
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Return at most `max_length` bytes more."""
 
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
 
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """What was given beyond the end of the stream."""
 
 
 def _gzip_stream() -> _Decompressor:

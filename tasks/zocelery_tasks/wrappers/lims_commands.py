@@ -55,13 +55,12 @@ def lims_commands(
 
 
 def _autoproc(found: Mapping[str, Any]) -> Command:
-    cell = {k.lower(): v for k, v in found.items() if k.startswith("refinedCell")}
     return {
         "ispyb_command": "write_autoproc",
         "autoproc_id": None,
         "store_result": "ispyb_autoproc_id",
         "spacegroup": found["spaceGroup"],
-        **cell,
+        **{k.lower(): v for k, v in found.items() if k.startswith("refinedCell")},
     }
 
 
