@@ -58,6 +58,10 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         # what is no task becomes a dead letter: Celery's own would throw it away
         "worker_consumer": "zocelery.dead_letter_gate:Gate",
         "worker_prefetch_multiplier": 1,
+        # After a reconnection Celery would ask for fewer messages, and for more again
+        # from a thread of the pool, while the main thread reads from the same socket:
+        # with `threads` the worker then stands still until the heartbeat is missed.
+        "worker_enable_prefetch_count_reduction": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": 30.0,
         # topic exchanges: delayed delivery on quorum queues needs them

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zocelery import servers
-from zocelery.deployment import forget_deployment
+from zocelery.deployment import current_deployment, forget_deployment
 from zocelery.errors import ConfigurationError, ServerUnreachableError
 from zocelery.pulse import READY_VARIABLE
 from zocelery.queues import QUEUE_NAMES
@@ -86,6 +86,8 @@ def embedded(
         found = _start_servers(stack, folder)
         os.environ.update(_variables(found, folder))
         forget_deployment()
+        # A new Redis that has lost nothing: the history may know runs of others.
+        current_deployment().store.set_mark()
         plans = worker_plans(queues, images or cores)
         workers = [_Worker(plan, folder) for plan in plans]
         for worker in workers:

@@ -213,6 +213,11 @@ class History:
         """Return the newest runs, newest first."""
         return self._rows(select(runs).order_by(runs.c.submitted.desc()).limit(limit))
 
+    def unfinished_runs(self) -> list[str]:
+        """Return the ids of the runs that, as far as is known, have not ended."""
+        rows = self._rows(select(runs.c.run).where(runs.c.state == "running"))
+        return [row["run"] for row in rows]
+
     def runs_before(self, before: float) -> list[dict[str, Any]]:
         """Return the runs that ended before a Unix time in s, oldest first.
 

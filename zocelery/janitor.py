@@ -22,7 +22,7 @@ from zocelery.outbox import ask_for_end, is_idle
 from zocelery.publication import begin_run
 from zocelery.retention import prune_if_due
 from zocelery.store import RunStore
-from zocelery.unfinished import LOST, end_overdue, end_unfinished, is_overdue
+from zocelery.unfinished import end_lost, end_overdue, end_unfinished, is_overdue
 
 logger = logging.getLogger(__name__)
 LEASE = "janitor"
@@ -43,7 +43,6 @@ class Janitor:
         self._owner = f"{identity.host_name()}:{time.time_ns()}"
         self._ended = threading.Event()
         self._deadlines = Deadlines()
-        self._known: set[str] = set()
         self._fired: dict[str, tuple[float, float]] = {}
 
     def run(self) -> None:
@@ -70,10 +69,7 @@ class Janitor:
                 awaited |= self._look_after(store, run)
             except Exception:  # one run must not keep it from the others
                 logger.exception("The janitor could not look after run %s", run)
-        for run in self._known - waiting:
-            if store.state(run) is None:
-                end_unfinished(self._deployment, run, LOST)
-        self._known = waiting
+        end_lost(self._deployment)
         self._deadlines.forget_others(awaited)
         recent = time.monotonic() - FIRE_AGAIN_SECONDS
         self._fired = {c: due for c, due in self._fired.items() if due[0] > recent}

@@ -30,6 +30,8 @@ _PARTS = (
     "marks",
 )
 """What is kept of every run; what streams and gathers add is in the set `names`."""
+MARK = PREFIX + "kept"
+"""A key that is there as long as Redis has lost nothing."""
 WAITING_RUNS = PREFIX + "active"
 """Set of the ids of runs that have not ended."""
 KEPT_FANS = 1000
@@ -105,6 +107,14 @@ class RunStore:
     def cancel(self, run: str) -> None:
         """Mark the run as cancelled: its units end without doing their work."""
         self.client.hset(self._key(run), "state", "cancelled")
+
+    def has_mark(self) -> bool:
+        """Whether Redis still has what `set_mark` left: it has lost nothing since."""
+        return bool(self.client.exists(MARK))
+
+    def set_mark(self) -> None:
+        """Leave a mark by which a loss of data can be told."""
+        self.client.set(MARK, "kept")
 
     def stop_run(self, run: str, reason: str) -> None:
         """Let everything of the run end without doing its work, from now on."""

@@ -14,6 +14,20 @@ LOST = (
 )
 
 
+def end_lost(deployment: Deployment) -> None:
+    """End the runs of the history that Redis does not know, if it has lost its data.
+
+    It has if its mark is gone. A run is stored in Redis before it enters the history.
+    """
+    store = deployment.store
+    if store.has_mark():
+        return
+    for run in deployment.history.unfinished_runs():
+        if store.state(run) is None:
+            end_unfinished(deployment, run, LOST)
+    store.set_mark()
+
+
 def is_overdue(context: RunContext) -> bool:
     """Whether the run takes longer than its deadline, if it has one."""
     deadline = context.record.get("deadline")

@@ -19,6 +19,13 @@ def is_full(pytestconfig: pytest.Config) -> bool:
     return bool(pytestconfig.getoption("--faults") == "full")
 
 
+@pytest.fixture
+def full(is_full: bool) -> None:
+    """Leave a test to the long form."""
+    if not is_full:
+        pytest.skip("takes its time: --faults=full")
+
+
 @pytest.fixture(scope="session")
 def scan(is_full: bool, tmp_path_factory: pytest.TempPathFactory) -> Scan:
     """The images of a grid scan: 100 of them, in the long form 400."""

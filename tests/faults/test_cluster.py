@@ -12,11 +12,10 @@ from tests.faults.site import Site
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 
+@pytest.mark.usefixtures("full")
 def test_a_grid_scan_survives_the_loss_of_one_of_three_brokers(
-    scan: Scan, tmp_path: Path, is_full: bool
+    scan: Scan, tmp_path: Path
 ):
-    if not is_full:
-        pytest.skip("three brokers take a while to start: --faults=full")
     folder = tmp_path / "site"
     folder.mkdir()
     with three_nodes(tmp_path) as nodes:

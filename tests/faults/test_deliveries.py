@@ -25,8 +25,14 @@ def recipe(start: Start, **nodes: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_a_task_that_kills_its_worker_is_parked_after_three_deliveries(
-    pool: str, whole: Site, victim: Callable[..., Worker], tmp_path: Path
+    pool: str,
+    whole: Site,
+    victim: Callable[..., Worker],
+    tmp_path: Path,
+    is_full: bool,
 ):
+    if pool == "solo" and not is_full:
+        pytest.skip("takes its time: --faults=full")
     log = tmp_path / "journal"
     poison = {"task": "faults.poison", "parameters": {"journal": str(log)}}
     before = messages_in(whole.rabbitmq.url, ("dlq.lims",))
@@ -178,11 +184,10 @@ def test_a_member_that_could_not_be_published_is_not_waited_for(whole: Site):
         store.forget_run(run)
 
 
+@pytest.mark.usefixtures("full")
 def test_a_broker_that_loses_patience_makes_no_twin(
-    tmp_path: Path, is_full: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    if not is_full:
-        pytest.skip("needs a broker of its own: --faults=full")
     log, gate = tmp_path / "journal", tmp_path / "gate"
     parameters = {"journal": str(log), "gate": str(gate)}
     folder = tmp_path / "site"

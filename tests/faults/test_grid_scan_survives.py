@@ -190,10 +190,10 @@ def test_the_history_is_away_for_a_while(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 kB."""
+    """A file system of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"only root may mount a small disk: {done.stderr.strip()}")
@@ -207,7 +207,7 @@ def test_a_full_disk_holds_up_the_result_until_there_is_room(
     filling, result = small_disk / "filling", small_disk / "centre.json"
     grid = GridRun(whole, scan, tmp_path / "run", output=str(result)).start()
     with pytest.raises(OSError, match="No space"):
-        filling.write_bytes(bytes(100_000))
+        filling.write_bytes(bytes(5_000_000))
     history = whole.deployment.history
     wait_until(
         lambda: [t for t in history.run_tries(grid.run.id) if t["state"] == "retry"],
@@ -232,11 +232,10 @@ def test_every_message_comes_twice(
     assert_no_twins(grid)
 
 
+@pytest.mark.usefixtures("full")
 def test_a_task_of_a_minute_is_begun_again_by_another_worker(
-    whole: Site, scan: Scan, undisturbed: Outcome, tmp_path: Path, is_full: bool
+    whole: Site, scan: Scan, undisturbed: Outcome, tmp_path: Path
 ):
-    if not is_full:
-        pytest.skip("takes two minutes: --faults=full")
     grid = GridRun(whole, replace(scan, long_seconds=60.0), tmp_path).start()
     wait_until(lambda: grid.journal_of("long"), "the long task")
     whole.workers["wrappers"].kill()

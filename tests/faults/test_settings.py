@@ -70,6 +70,21 @@ def takes_no_more_than_it_works_on(
     return stats_of(site, worker)["prefetch_count"] == worker.concurrency
 
 
+def asks_for_no_less_after_a_reconnection(
+    site: Site, victim: Victim, folder: Path, settings: dict[str, Any]
+) -> bool:
+    worker = victim("threads", 4, **settings)
+    work = Work(site, folder)
+    site.rabbitmq.stop()
+    site.rabbitmq.start()
+    reduced = says(worker, "Temporarily reducing the prefetch count")
+    url = site.rabbitmq.url
+    wait_until(lambda: consumers_of(url, "lims") == 1, "the reconnection")
+    work.gate.touch()
+    work.run.wait(250)
+    return not reduced()
+
+
 def waits_for_what_runs_when_told_to_quit(
     site: Site, victim: Victim, folder: Path, settings: dict[str, Any]
 ) -> bool:
@@ -87,10 +102,15 @@ PROMISES: list[tuple[Outcome, dict[str, Any]]] = [
     (keeps_the_message_of_a_killed_worker, {"task_acks_late": False}),
     (runs_again_what_a_killed_child_did, {"task_reject_on_worker_lost": False}),
     (takes_no_more_than_it_works_on, {"worker_prefetch_multiplier": 4}),
+    (
+        asks_for_no_less_after_a_reconnection,
+        {"worker_enable_prefetch_count_reduction": True},
+    ),
     (waits_for_what_runs_when_told_to_quit, {"worker_soft_shutdown_timeout": 0.0}),
 ]
 
 
+@pytest.mark.usefixtures("full")
 @pytest.mark.parametrize(
     ("promise", "without"), PROMISES, ids=lambda value: getattr(value, "__name__", "")
 )
@@ -165,6 +185,7 @@ def test_a_gathers_parts_are_kept_as_long_as_it_may_wait(whole: Site):
             app.backend.client.delete(key)
 
 
+@pytest.mark.usefixtures("full")
 def test_publishing_waits_for_a_broker_that_is_away(whole: Site):
     patient, hasty = {}, {"task_publish_retry_policy": {"max_retries": 1}}
     for without, waits in ((patient, True), (hasty, False)):
@@ -188,6 +209,7 @@ def publish_noting(app: Celery, failed: list[BaseException]) -> None:
         failed.append(error)
 
 
+@pytest.mark.usefixtures("full")
 def test_results_wait_for_a_redis_that_is_away(whole: Site):
     hasty = {"result_backend_always_retry": False}
     for without, waits in (({}, True), (hasty, False)):
@@ -210,6 +232,7 @@ def count_noting(app: Celery, failed: list[BaseException]) -> None:
         failed.append(error)
 
 
+@pytest.mark.usefixtures("full")
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -242,6 +265,7 @@ def test_a_worker_waits_for_a_broker_that_is_not_there_yet(
             worker.stop()
 
 
+@pytest.mark.usefixtures("full")
 def test_a_dead_connection_is_noticed_in_time(whole: Site, victim: Victim):
     worker = victim("threads")
     assert stats_of(whole, worker)["broker"]["heartbeat"] == 60

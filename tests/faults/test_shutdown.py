@@ -50,6 +50,7 @@ def test_a_warm_shutdown_ends_what_has_begun(
     assert work.words == ["start", "end"]
 
 
+@pytest.mark.usefixtures("full")
 def test_a_soft_shutdown_waits_a_while_for_what_has_begun(
     whole: Site, victim: Callable[..., Worker], tmp_path: Path
 ):
@@ -89,6 +90,7 @@ def test_a_worker_that_is_killed_after_its_grace_loses_nothing(
     assert work.words == ["start", "start", "end"]
 
 
+@pytest.mark.usefixtures("full")
 def test_deployments_in_a_row_do_not_make_a_task_poison(
     whole: Site, victim: Callable[..., Worker], tmp_path: Path
 ):

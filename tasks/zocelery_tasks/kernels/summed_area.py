@@ -101,13 +101,10 @@ def _threshold_rows(
     filled = 0
     for j in range(n_rows):
         while filled < min(j + slow + 1, n_rows):
-            table = ring[(filled + 1) % n_ring]
-            _add_row(
-                pixels[filled], counted[filled], ring[filled % n_ring], table, fast
-            )
+            before, table = ring[filled % n_ring], ring[(filled + 1) % n_ring]
+            _add_row(pixels[filled], counted[filled], before, table, fast)
             filled += 1
         above = ring[(j - slow) % n_ring] if j > slow else none
-        below = ring[filled % n_ring]
         if gain.size:
             gain_row = gain[j % gain.shape[0]]
         if stage == _ABOVE_MEAN:
@@ -115,7 +112,7 @@ def _threshold_rows(
                 pixels[j],
                 valid[j],
                 above,
-                below,
+                ring[filled % n_ring],
                 gain_row,
                 threshold.sigma_strong,
                 threshold.global_threshold,
@@ -126,7 +123,7 @@ def _threshold_rows(
                 pixels[j],
                 valid[j],
                 above,
-                below,
+                ring[filled % n_ring],
                 gain_row,
                 gain.size > 0,
                 threshold,
