@@ -239,9 +239,7 @@ def _size(value: Any) -> int:
         return len(value)
     if isinstance(value, Mapping):
         return 8 + sum(_size(key) + _size(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return 8 + sum(map(_size, value))
-    return 8
+    return 8 + sum(map(_size, value)) if isinstance(value, list | tuple) else 8
 
 
 def _refuse_missing(recipe: Recipe, known: Mapping[str, Any]) -> None:

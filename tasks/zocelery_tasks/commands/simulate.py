@@ -170,10 +170,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
     # Not at the top: only a finished simulation needs it.
     from zocelery_tasks.simulation.summary import describe
 
-    if as_json:
-        click.echo(json.dumps(summary))
-    else:
-        click.echo("\n".join(describe(summary)))
+    click.echo(json.dumps(summary) if as_json else "\n".join(describe(summary)))
 
 
 @contextmanager
