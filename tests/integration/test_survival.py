@@ -90,7 +90,7 @@ def test_a_run_whose_live_state_is_lost_has_failed():
         parameters={},
         state="running",
         host="h",
-        submitted=1.0,
+        submitted=time.time(),
     )
     assert Run("lost", current_deployment()).wait(5).state == "failed"
 
