@@ -73,11 +73,11 @@ class RunContext:
         """Whether the node does its work in this run: in a re-run not all do."""
         return self._again is None or node in self._again
 
-    def is_cancelled(self) -> bool:
-        """Whether the run is cancelled or lost, as of at most a second ago."""
+    def is_cancelled(self, max_age: float = STATE_SECONDS) -> bool:
+        """Whether the run is cancelled or lost, as of at most `max_age` s ago."""
         stopped, asked = self._stopped
         now = time.monotonic()
-        if now - asked > STATE_SECONDS:
+        if now - asked > max_age:
             stopped = self.store.is_stopped(self.run)
             self._stopped = (stopped, now)
         return stopped

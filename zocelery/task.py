@@ -23,11 +23,11 @@ from zocelery import dead_letter, registry
 from zocelery.alarm import ended_after
 from zocelery.canvas import Place, celery_name
 from zocelery.catalogue import TaskKind, TaskSpec
-from zocelery.context import RunContext, get_context
+from zocelery.context import STATE_SECONDS, RunContext, get_context
 from zocelery.deliveries import DeliveredTask
+from zocelery.deployment import current_deployment
 from zocelery.errors import (
     PermanentError,
-    RecipeError,
     ServerUnreachableError,
     TemporaryError,
     ZoceleryError,
@@ -37,6 +37,7 @@ from zocelery.gather import NothingReachedError
 from zocelery.logs import log_context
 from zocelery.long_row import store_long_task
 from zocelery.outbox import Outbox, check_json
+from zocelery.parking import parked
 from zocelery.recipe import Retry
 from zocelery.registry import TaskFunction
 from zocelery.reuse import reuse_answer
@@ -136,15 +137,17 @@ class RecipeTask(DeliveredTask):
     ) -> Any:
         """Run node `node` of run `run` on `payload`; all but it say where."""
         with log_context(run=run, node=node, item=item):
+            place = Place(stream, item, int(depth))
             try:
-                place = Place(stream, item, int(depth))
                 answer = self._attempt(payload, run, node, place)
             except (Ignore, Reject, CeleryRetry):
                 raise
             except PASSING_ERRORS as error:  # not even the failure could be recorded
                 self.give_back(error)
             except Exception as error:  # whatever it is, its message is kept
-                dead_letter.park(self, error)
+                unit = self._unit(node, place)
+                with parked(current_deployment(), run, unit, one_line(error)):
+                    dead_letter.park(self, error)
                 raise Ignore from error
             # The outbox has paid this part: Celery, which cannot try again, need not.
             self.request.chord = None
@@ -169,14 +172,9 @@ class RecipeTask(DeliveredTask):
         return None
 
     def _context(self, run: str, node: str) -> RunContext:
-        try:
-            context = get_context(self.app, run)
-        except (PermanentError, RecipeError) as error:
-            dead_letter.park(self, error)
-            raise Ignore from error
+        context = get_context(self.app, run)
         if node not in context.recipe.nodes:
-            dead_letter.park(self, PermanentError(f"the run has no node {node!r}"))
-            raise Ignore
+            raise PermanentError(f"the run has no node {node!r}")
         return context
 
     def _unit(self, node: str, place: Place) -> Unit:
@@ -192,7 +190,8 @@ class RecipeTask(DeliveredTask):
         once = is_gather or comes_again or not unit.place.stream
         if once and context.store.is_finished(context.run, unit.id):
             return self._answer_again(context, unit, outbox)
-        if context.is_cancelled():
+        # of a run lost just now a gather would answer with what came after the loss
+        if context.is_cancelled(0.0 if is_gather else STATE_SECONDS):
             if is_gather:
                 context.store.gather_ran(context.run, unit.id)
             outbox.finish("cancelled", {"node": unit.node, "state": "cancelled"})

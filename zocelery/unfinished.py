@@ -37,17 +37,21 @@ def is_overdue(context: RunContext) -> bool:
 
 
 def end_overdue(context: RunContext) -> None:
-    """End a run whose deadline is over; what is under way ends without effect."""
+    """End a run whose deadline is over."""
     deadline = float(context.record["deadline"])
     reason = f"its deadline of {deadline:g} s is over"
-    context.store.stop_run(context.run, reason)
     end_unfinished(context.deployment, context.run, reason)
 
 
 def end_unfinished(deployment: Deployment, run: str, reason: str) -> None:
-    """Record that a run has failed for `reason`, wherever it stands."""
+    """Record that a run has failed for `reason`, wherever it stands.
+
+    What is under way ends without effect: of a run that Redis has lost it would count
+    only what came after the loss, and take that for the whole.
+    """
     logger.error("Run %s has failed: %s", run, reason)
     store = deployment.store
+    store.stop_run(run, reason)
     deployment.history.end_run(run, "failed", reason, store.counts(run))
     store.tell(run, {"run": run, "state": "failed", "error": reason})
     close_programs_later(store, run, f"the run failed: {reason}")

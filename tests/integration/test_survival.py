@@ -95,6 +95,32 @@ def test_a_run_whose_live_state_is_lost_has_failed():
     assert Run("lost", current_deployment()).wait(5).state == "failed"
 
 
+def test_what_comes_after_a_loss_is_not_taken_for_the_whole(tmp_path):
+    nodes = {
+        "watch": {
+            "task": "file_watcher",
+            "parameters": {"images": f"{tmp_path}/x_%05d.cbf:1:3", "live": True},
+            "output": {"every": "b"},
+        },
+        "b": {**ECHO, "output": "c"},
+        "c": {"task": "collect"},
+    }
+    deployment = current_deployment()
+    store, history = deployment.store, deployment.history
+    run = submit({"nodes": nodes, "start": "watch"})
+    (tmp_path / "x_00001.cbf").write_text("x" * 10)
+    wait_until(lambda: store.counts(run.id).get("b", {}).get("done", 0) == 1)
+    store.client.flushall()
+    wait_until(lambda: history.run(run.id)["state"] == "failed")
+    for number in (2, 3):
+        (tmp_path / f"x_{number:05d}.cbf").write_text("x" * 10)
+    wait_until(lambda: not store.client.hexists(ROWS, identity.start_unit(run.id, 0)))
+    marker = submit({"nodes": {"a": ECHO}, "start": [["a", {"x": 1}]]})
+    marker.wait(WAIT)  # it stood behind the gather
+    assert history.unit(run.id, gather(run)) is None
+    assert run.state == "failed"
+
+
 def test_a_node_that_takes_longer_than_its_timeout_fails_and_says_so():
     nodes = {
         "a": {
