@@ -3,8 +3,12 @@
 Compared with DIALS 3.12.1; `SpotFindingSettings.dials_rule` is what changed later.
 """
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from math import ceil
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -85,9 +89,9 @@ class SpotFindingSettings(BaseModel):
 class SpotFinder:
     """Finds spots in one image after the other.
 
-    Keeps memory for the shape of the last image: up to 4 bytes a pixel, most of them
-    only touched by images full of spots. One finder is for one thread at a time; while
-    it works, other threads run.
+    Keeps memory for the shape of the last image: a few megabytes, and 8 bytes for
+    each strong pixel that an image has had. One finder is for one thread at a time;
+    while it works, other threads run.
     """
 
     def __init__(self, settings: SpotFindingSettings | None = None) -> None:
@@ -143,17 +147,37 @@ class SpotFinder:
         Raises:
             ImageError: see `find`.
         """
-        settings = self.settings
+        strong = self.strong_pixels(panels, trusted)
+        return self.group([pixels for pixels, _ in panels], strong, min_spot_size)
+
+    def strong_pixels(
+        self, panels: Sequence[tuple[Pixels, Mask]], trusted: tuple[int, int]
+    ) -> list[npt.NDArray[np.int64]]:
+        """Return the flat indices of each panel's strong pixels, in raster order.
+
+        Takes, and raises, what `find_on_panels` does.
+        """
+        most = self.settings.max_strong_pixel_fraction
         try:
             strong = self._find_strong_pixels(panels, trusted)
         except (TypeError, ValueError) as error:
             raise ImageError(f"spots cannot be found: {error}") from error
         found, n_pixels = sum(map(len, strong)), sum(p.size for p, _ in panels)
-        if found > ceil(settings.max_strong_pixel_fraction * n_pixels):
+        if found > ceil(most * n_pixels):
             raise ImageError(
                 f"{found} of {n_pixels} pixels are strong, more than "
-                f"max_strong_pixel_fraction={settings.max_strong_pixel_fraction} allows"
+                f"max_strong_pixel_fraction={most} allows"
             )
+        return strong
+
+    def group(
+        self,
+        panels: Sequence[Pixels],
+        strong: Sequence[npt.NDArray[np.int64]],
+        min_spot_size: int,
+    ) -> list[SpotTable]:
+        """Return the spots that the strong pixels of each panel make."""
+        settings = self.settings
         return [
             find_spots(
                 indices,
@@ -163,7 +187,7 @@ class SpotFinder:
                 settings.max_spot_size,
                 settings.max_separation,
             )
-            for indices, (pixels, _) in zip(strong, panels, strict=True)
+            for indices, pixels in zip(strong, panels, strict=True)
         ]
 
     def _find_strong_pixels(
@@ -190,11 +214,33 @@ def warm_up(algorithms: Iterable[Algorithm] = tuple(Algorithm)) -> None:
     For uint16, uint32 and int32 pixels. Takes a minute or two the first time and
     a second or two later; without it the first images pay.
     """
+    chosen = list(algorithms)
+    if not _are_compiled(chosen):
+        # a process that has compiled needs hundreds of megabytes more, for good;
+        # whatever that one leaves undone is done below
+        subprocess.run([sys.executable, "-c", _COMPILE, *chosen], check=False)
+    find_in_small_images(chosen)
+
+
+_COMPILE = (
+    "import sys; from zocelery_tasks.spot_finding import find_in_small_images; "
+    "find_in_small_images(sys.argv[1:])"
+)
+
+
+def _are_compiled(algorithms: Iterable[Algorithm]) -> bool:
+    """Return whether Numba's cache holds the main functions of these algorithms."""
+    cache = Path(os.environ["NUMBA_CACHE_DIR"])  # see `kernels`
+    return all(any(cache.rglob(f"{a}.find_{a}-*.nbi")) for a in algorithms)
+
+
+def find_in_small_images(algorithms: Iterable[str]) -> None:
+    """Find spots in images of all the types that there is compiled code for."""
     background = np.arange(24 * 24).reshape(24, 24) % 3
     background[10:13, 10:13] = 100
     usable = np.ones(background.shape, np.bool_)
     for algorithm in algorithms:
-        finder = SpotFinder(SpotFindingSettings(algorithm=algorithm))
+        finder = SpotFinder(SpotFindingSettings(algorithm=Algorithm(algorithm)))
         for dtype in (np.uint16, np.uint32, np.int32):
             finder.find(background.astype(dtype), usable, (0, 1000), 3)
             finder.find((background + 30).astype(dtype), usable, (0, 1000), 3)

@@ -1,12 +1,12 @@
 """Benches for tests of wrappers: run as by a worker, without servers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zocelery.desk import NoDesk
-from zocelery.messages import Emission, Step
+from zocelery.messages import Emission, Member, Step
 from zocelery.registry import load_tasks, task_function
 from zocelery.settings import WrapperSettings
 
@@ -32,6 +32,7 @@ def settings(folder: Path, **changed: Any) -> WrapperSettings:
         "working_directory": folder,
         "roots": (),
         "programs": (),
+        "variables": ("PATH",),
         "processes": 1,
         "grace": 0.2,
         "stop_wait": 0.0,
@@ -47,6 +48,7 @@ def run_wrapper(
     payload: Any = None,
     job_parameters: Mapping[str, Any] | None = None,
     heard: Heard | None = None,
+    members: Sequence[Member] = (),
     **changed: Any,
 ) -> Any:
     """Run the wrapper `name` as a node of the same name; return what it answers."""
@@ -54,6 +56,7 @@ def run_wrapper(
         parameters=parameters,
         job_parameters=job_parameters or {},
         payload=payload,
+        members=members,
         run_id="run",
         node=name,
         outlet=heard or Heard(),  # type: ignore[arg-type]  # keeps lists

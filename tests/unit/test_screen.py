@@ -25,7 +25,7 @@ SETTINGS = [
     DispersionSettings(sigma_background=2.5, sigma_strong=4.4, min_count=20),
     DispersionSettings(sigma_background=30.0, sigma_strong=15.0),
 ]
-BRIGHTEST = {"narrow": 32, "wide": 8191}
+BRIGHTEST = {"narrow": 32, "wide": 9362}
 APART = 2 * HALF + 1
 """Columns from window to window of a narrow screen, whose tests add up columns."""
 
@@ -129,10 +129,11 @@ def test_full_windows_of_even_background_do_not_pass(kind):
 
 
 def test_wide_sums_are_exact_but_where_a_flag_is_up():
-    m, x, y = np.array([49.0, 2.0]), np.array([49 * 8191.0, 7]), np.array([3.2e9, 29])
+    m, x = np.array([49.0, 2.0]), np.array([49 * 9362.0, 7])
+    y = np.array([49 * 9362.0**2, 29])
     screen = fill("wide", SETTINGS[0], m, x, y, np.zeros(2))
     assert [window_sums(screen, i) for i in range(2)] == [
-        (49, 49 * 8191, 3_200_000_000),
+        (49, 49 * 9362, 49 * 9362**2),
         (2, 7, 29),
     ]
     screen.wide_sums[2, 0] += 2**25

@@ -1,6 +1,7 @@
 """Spot finding as the tasks use it."""
 
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -175,3 +176,18 @@ def test_nothing_is_compiled_after_a_warm_up():
                 assert len(find(image, algorithm=algorithm)) == 1
                 assert len(find(image, algorithm=algorithm, gain=1.0)) == 1
     assert not recorder.buffer
+
+
+def test_what_is_not_in_the_cache_is_compiled_by_a_process_of_its_own(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    chosen = [Algorithm.DISPERSION]
+    with patch("zocelery_tasks.spot_finding.subprocess.run") as run:
+        warm_up(chosen)
+        assert run.call_args.args[0][-1] == "dispersion"
+        (tmp_path / "kernels").mkdir()
+        (tmp_path / "kernels" / "dispersion.find_dispersion-70.py311.nbi").touch()
+        run.reset_mock()
+        warm_up(chosen)
+        run.assert_not_called()

@@ -90,7 +90,7 @@ class DetectorEntry:
         stored = next((node for key in _MASKS if (node := self._node.find(key))), None)
         if stored is None:
             return usable
-        values = np.squeeze(stored.item[()])
+        values = np.squeeze(stored.content())
         if values.shape == shape:
             usable = share(usable & (values == 0))
         elif values.shape == shape[::-1]:  # as at Diamond until 2021; so does DIALS

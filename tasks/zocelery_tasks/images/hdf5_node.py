@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
@@ -64,6 +65,8 @@ class Node:
         if isinstance(link, h5py.SoftLink):
             return self, link.path
         child = None if link is None else self.item.get(name)
+        if isinstance(child, h5py.Dataset) and child.external:
+            raise ImageError(f"{self}: {name} lies in a file that is no HDF5 file")
         return (None if child is None else Node(self.file, child)), None
 
     def children(self, nx_class: str) -> "Iterator[Node]":
@@ -86,7 +89,19 @@ class Node:
         node = self.find(path)
         if node is None or not isinstance(node.item, h5py.Dataset):
             return default
-        return _as_text(node.item[()])
+        return _as_text(node.content())
+
+    def content(self) -> Any:
+        """Return all that this dataset holds.
+
+        Raises:
+            ImageError: it is put together from files outside of the allowed folders.
+        """
+        if self.item.is_virtual:  # HDF5 itself would open them
+            for source in self.item.virtual_sources():
+                if source.file_name != ".":
+                    self.file.sibling(source.file_name)
+        return self.item[()]
 
     def numbers(self) -> npt.NDArray[np.float64]:
         """Return the numbers of this dataset, at least one.
@@ -95,7 +110,7 @@ class Node:
             ImageError: if they are no numbers, or not finite.
         """
         try:
-            numbers = np.atleast_1d(np.asarray(self.item[()], dtype=np.float64))
+            numbers = np.atleast_1d(np.asarray(self.content(), dtype=np.float64))
         except (TypeError, ValueError, OSError, AttributeError) as error:
             raise ImageError(f"{self} holds no number") from error
         if numbers.size == 0 or not np.isfinite(numbers).all():

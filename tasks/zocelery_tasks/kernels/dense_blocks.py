@@ -19,6 +19,7 @@ from zocelery_tasks.kernels.patch import (
     ONE,
     Patch,
     Place,
+    any_set,
     bounds_of,
     list_span,
     load_counts,
@@ -119,6 +120,9 @@ def _keep_above(
     strong, sums, windows = memory.strong, memory.patch.count_sums, memory.patch.windows
     sigma, lowest = threshold.sigma_strong, threshold.global_threshold
     j, left, first = _u(place.top + HALF + k), _u(place.left + HALF), k * place.stride
+    if not any_set(windows, first, columns):
+        strong[k, left : left + _u(columns)] = 0
+        return
     for i in range(columns):
         both = sum_7(sums, _u(first) + _u(i))
         m = np.floor(both * (1 / ONE))

@@ -24,6 +24,7 @@ from zocelery_tasks.kernels.screen import (
 )
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 from zocelery_tasks.kernels.wide_screen import (
+    count_flagged,
     encode_wide,
     pass_strong_wide,
     slide_wide,
@@ -39,9 +40,11 @@ _NARROW_SHARE = 64
 """Where more than one in so many pixels pass the narrow screen, the wide is taken."""
 _WIDE_STRIPS = 8
 """After how many strips the narrow screen is tried again."""
-_WIDE_SHARE = 4
+_WIDE_SHARE = 6
 """Where more than one in so many pixels pass the wide one, all are tested."""
-_DENSE_STRIPS = 8
+_FLAG_COST = 24
+"""Windows whose sums are known cost so many times less to test than others."""
+_DENSE_STRIPS = 16
 """After how many strips without a screen it is tried again."""
 _RING = 8
 _NOTHING = 8
@@ -128,10 +131,12 @@ def _search_strip(
         j = new - HALF
         if j >= first:
             end = list_passed(screen, j * n, found, n_found)
-            n_tested += end - n_found
+            passed = found[n_found:end]
+            n_tested += passed.size
+            if wide:
+                n_tested += _FLAG_COST * count_flagged(screen, passed, j * n)
             if n_tested > most:
                 return -1
-            passed = found[n_found:end]
             n_found += _keep_strong(frame, threshold, screen, wide, columns, passed)
     return n_found
 

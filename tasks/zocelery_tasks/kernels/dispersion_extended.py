@@ -92,8 +92,8 @@ def find_dispersion_extended(
             n_tiles = _cut_blocks(frame, begin, band, tiles, n_before)
         else:
             band += 1
-            _choose_columns(frame, threshold, screen, begin, until, in_ring)
-            n_tiles = _cut_tiles(frame, screen, begin, tiles, n_before)
+            if _choose_columns(frame, threshold, screen, begin, until, in_ring) > 0:
+                n_tiles = _cut_tiles(frame, screen, begin, tiles, n_before)
             if n_tiles < 0:
                 until[_DENSE] = band + _DENSE_BANDS
                 n_tiles = _cut_blocks(frame, begin, band, tiles, n_before)
@@ -148,7 +148,7 @@ def _choose_columns(
     band: int,
     until: Indices,
     in_ring: Indices,
-) -> None:
+) -> int:
     """Set `screen.kept` for a band by the narrow screen, or the wide where that fails.
 
     Args:
@@ -158,13 +158,18 @@ def _choose_columns(
         band: its number in the frame's runs.
         until: first, until which band only the wide screen is tried.
         in_ring: the rows whose codes the screens hold, kept from call to call.
+
+    Returns:
+        How many columns are kept, roughly.
     """
+    n_kept = 0
     if band >= until[_WIDE]:
         n_kept = _screen_band(frame, threshold, screen, band, False, in_ring[0])
         if n_kept > frame.pixels.shape[1] // _NARROW_SHARE:
             until[_WIDE] = band + _WIDE_BANDS
     if band < until[_WIDE]:
-        _screen_band(frame, threshold, screen, band, True, in_ring[1])
+        n_kept = _screen_band(frame, threshold, screen, band, True, in_ring[1])
+    return n_kept
 
 
 @njit(cache=True, nogil=True)

@@ -30,7 +30,7 @@ Pixels = npt.NDArray[np.integer]
 
 BLOCK_ROWS = 32
 """Most rows of a part that is worked on at once, without its surroundings."""
-BLOCK_COLUMNS = 128
+BLOCK_COLUMNS = 150
 """Most columns."""
 ONE = 2.0**33
 """What stands for a pixel in the sums of counts."""
@@ -38,6 +38,8 @@ MOST_AROUND = 5
 """Most pixels around a part that are taken in, on each side."""
 _LANES = 16
 _MANY_RUNS = 16
+_LONG = 64
+"""Rows of so many pixels are worth a loop each."""
 _u = np.uintp
 """Indices without a sign: numba need not look whether they count from the end."""
 
@@ -165,7 +167,32 @@ def _hide_masked(
 
 @njit(cache=True, nogil=True)
 def sum_7_rows(values: Doubles, begin: int, stride: int, sums: Doubles, n: int) -> None:
-    """Set n `sums` to those over 7 rows, the first starting at `begin`."""
+    """Set n `sums` to those over 7 rows, the first starting at `begin`.
+
+    Args:
+        values: what is added up.
+        begin: the first of them.
+        stride: how far rows are apart.
+        sums: what is set.
+        n: how many; whole rows.
+    """
+    if stride < _LONG:
+        _sum_7_at_once(values, begin, stride, sums, n)
+        return
+    _sum_7_at_once(values, begin, stride, sums, stride)
+    for at in range(stride, n, stride):
+        before, now = sums[at - stride : at], sums[at : at + stride]
+        top = begin + at - stride
+        out, new = values[top : top + stride], values[top + 7 * stride :]
+        for i in range(stride):
+            now[i] = before[i] + (new[i] - out[i])
+
+
+@njit(cache=True, nogil=True)
+def _sum_7_at_once(
+    values: Doubles, begin: int, stride: int, sums: Doubles, n: int
+) -> None:
+    """Set n sums in one loop."""
     r0, r1, r2, r3 = (
         _u(begin),
         _u(begin + stride),
@@ -337,6 +364,15 @@ def _is_signal(m: float, x: float, y: float, sigma: float, root: float) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def any_set(flags: Bytes, begin: int, n: int) -> bool:
+    """Return whether any of n flags is set."""
+    result = np.uint8(0)
+    for i in range(n):
+        result |= flags[_u(begin) + _u(i)]
+    return bool(result)
+
+
+@njit(cache=True, nogil=True)
 def list_span(
     marks: Bytes, k: int, span: tuple[int, int], first: int, found: Indices, n: int
 ) -> int:
@@ -353,7 +389,11 @@ def list_span(
     Returns:
         How many there are now.
     """
-    for i in range(span[0], span[1]):
-        found[_u(n)] = first + i
-        n += marks[_u(k), _u(i)]
+    is_long = span[1] - span[0] >= _LONG
+    for begin in range(span[0], span[1], _LONG):
+        end = min(begin + _LONG, span[1])
+        if not is_long or any_set(marks[k], begin, end - begin):
+            for i in range(begin, end):
+                found[_u(n)] = first + i
+                n += marks[_u(k), _u(i)]
     return n

@@ -129,10 +129,10 @@ def encode_narrow(frame: Frame, j: int, code: Bytes) -> None:
 def find_top(frame: Frame, j: int) -> None:
     """Set `frame.tops` for detector row j, as the codes do."""
     pixels, lowest, span = frame.pixels, frame.limits[0], frame.limits[1]
-    top = pixels.dtype.type(0)
-    for count in pixels[j]:
-        usable = pixels.dtype.type(count - lowest) <= span
-        top = max(top, count if usable else pixels.dtype.type(0))
+    row, top = pixels[j], pixels.dtype.type(0)
+    for i in range(row.size):
+        usable = pixels.dtype.type(row[i] - lowest) <= span
+        top = max(top, row[i] if usable else pixels.dtype.type(0))
     frame.tops[j] = top
 
 
@@ -284,10 +284,16 @@ def next_span(kept: Bytes, begin: int, gap: int) -> tuple[int, int]:
     A span goes on over up to `gap` columns that are not kept. Without a kept column,
     both are `kept.size`.
     """
-    n, words = kept.size, kept.view(np.uint64)
-    first = begin
-    while first < n and not kept[first]:
-        first += 1 if first % 8 or words[first // 8] else 8
+    n, words, first = kept.size, kept.view(np.uint64), begin
+    while first < n and first % 8 and not kept[_u(first)]:
+        first += 1
+    if first % 8 == 0:
+        word = first // 8
+        while word < words.size and words[_u(word)] == 0:
+            word += 1
+        first = 8 * word
+    while first < n and not kept[_u(first)]:
+        first += 1
     at = end = first
     while at < n and at <= end + gap:
         at += 1

@@ -26,6 +26,7 @@ from zocelery_tasks.kernels.patch import (
     Patch,
     Place,
     add_4_rows,
+    any_set,
     bounds_of,
     list_span,
     load_counts,
@@ -193,11 +194,10 @@ def _clear_unusable(patch: Patch, rows: int, stride: int) -> None:
 @njit(cache=True, nogil=True)
 def _any_left(windows: Bytes, rows: int, columns: int, stride: int) -> bool:
     """Return whether a window of a tile is signal."""
-    result = np.uint8(0)
+    result = False
     for k in range(rows):
-        for i in range(columns):
-            result |= windows[_u(k * stride) + _u(i)]
-    return bool(result)
+        result |= any_set(windows, k * stride, columns)
+    return result
 
 
 @njit(cache=True, nogil=True)

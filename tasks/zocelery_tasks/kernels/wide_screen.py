@@ -1,8 +1,8 @@
 """The tests of `screen.py` in 32 bits, for brighter images.
 
 Codes are `flag * 2**25 + 2**19 + count` for usable pixels, 0 for others, and counts go
-up to 8191. Where no flag is up, the sums over a window are exact: of counts in the low
-bits, then the number of pixels; and of squares, as 49 * 8191² is below 2**32.
+up to 9362. Where no flag is up, the sums over a window are exact: of counts in the low
+bits, then the number of pixels; and of squares, as 49 * 9362² is below 2**32.
 """
 
 import numpy as np
@@ -14,10 +14,14 @@ from zocelery_tasks.kernels.mask_runs import fill_runs
 from zocelery_tasks.kernels.screen import HALF, MARGIN, Screen, sum_7_codes
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT
 
+Indices = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint32]
 
 _u, _u1, _u4, _i4 = np.uintp, np.uint8, np.uint32, np.int32
-_CAP = 8191
+_CAP = 9362
+"""49 times its square is just below 2**32."""
+_BITS = (1 << 14) - 1
+"""Of a count in a code."""
 _ONE = 1 << 19
 _FLAG = 1 << 25
 _NOTHING = np.float32(0)
@@ -51,7 +55,7 @@ def slide_wide(new: Words, old: Words, sums: Words) -> None:
     codes, squares = sums[0], sums[1]
     for i in range(new.size):
         codes[i] = _u4(codes[i] + new[i] - old[i])
-        a, b = _u4(new[i] & _u4(_CAP)), _u4(old[i] & _u4(_CAP))
+        a, b = _u4(new[i] & _u4(_BITS)), _u4(old[i] & _u4(_BITS))
         squares[i] = _u4(squares[i] + _u4(a * a) - _u4(b * b))
 
 
@@ -115,7 +119,7 @@ def pass_strong_wide(screen: Screen, centre: Words) -> None:
         m, x = _split_wide(codes[i])
         signal = _signal_wide(m, x, _to_single(squares[i]), signal_variance)
         signal |= codes[i] >= _u4(_FLAG)
-        value = np.float32(_i4(values[i] & _u4(_CAP)))
+        value = np.float32(_i4(values[i] & _u4(_BITS)))
         over = np.float32(m * value - x)
         above = (over > _NOTHING) & (over * over > strong_variance * x * m)
         passed[i] = _u1(signal & (above | (values[i] >= _u4(_FLAG))))
@@ -132,3 +136,18 @@ def window_sums(screen: Screen, i: int) -> tuple[int, int, int]:
         return -1, 0, 0
     squares = screen.wide_sums[3, _u(i)]
     return int(code >> _u4(19)), int(code & _u4(_ONE - 1)), int(squares)
+
+
+@njit(cache=True, nogil=True)
+def count_flagged(screen: Screen, found: Indices, first: int) -> int:
+    """Return of how many pixels the windows have a flag up.
+
+    Args:
+        screen: after `sum_windows`.
+        found: flat indices of pixels in the tested row.
+        first: that of the row's first pixel.
+    """
+    count = 0
+    for k in found:
+        count += screen.wide_sums[2, _u(k - first)] >= _u4(_FLAG)
+    return count
