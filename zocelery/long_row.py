@@ -45,6 +45,11 @@ class LongRow:
     """Whether a try is under way, or ended with its worker."""
     not_before: float = 0.0
     """Unix time, s."""
+    kept: Any = None
+    """What the next worker needs to go on with the try that is under way: its folder,
+    the jobs that a cluster has of it. None: a try ends with its worker."""
+    is_away: bool = False
+    """Whether something goes on without a worker: then its death is no crash."""
 
     def dump(self) -> str:
         """Return the row as JSON."""

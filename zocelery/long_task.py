@@ -1,9 +1,7 @@
-"""Long tasks: programs that run for minutes to days, at most one per slot of a worker.
+"""Long tasks: programs that run for minutes to days.
 
 A message for one is acknowledged as soon as its row is stored, so that no broker waits
-for a program to end. A foreman in each worker of the queue `wrappers` adopts rows, as
-many as the worker has slots, and holds a lease of each. If the worker dies, so do its
-programs; the lease lapses and another foreman begins again.
+for a program to end. A foreman adopts the row and runs the task from it.
 """
 
 import logging
@@ -11,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery
@@ -30,146 +28,18 @@ from zocelery.errors import (
 )
 from zocelery.execution import end_gather, end_unit, make_step, start_try
 from zocelery.gather import NothingReachedError
-from zocelery.logs import log_context
-from zocelery.long_row import ROWS, WAKE, LongRow, wake_foreman
+from zocelery.long_row import ROWS, LongRow
 from zocelery.messages import Step
 from zocelery.outbox import Outbox, check_json
-from zocelery.pauses import Pauses
 from zocelery.recipe import Retry
 from zocelery.registry import task_function
 from zocelery.run_log import RunLog
-from zocelery.store import RunStore
 from zocelery.task import PASSING_ERRORS, one_line, retry_pause
 from zocelery.unit import Unit
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-END_SECONDS = 10.0
-"""A program that is ended needs less than this, beside its grace."""
 RECORD_PAUSE = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A long task that runs in this process."""
-
-    thread: threading.Thread
-    stopping: threading.Event
-    is_over: threading.Event
-
-
-class Foreman:
-    """Runs the long tasks that this worker has adopted, each in a thread of its own."""
-
-    def __init__(self, app: Celery, deployment: Deployment, slots: int) -> None:
-        """Run at most `slots` long tasks at once."""
-        self._app = app
-        self._deployment = deployment
-        self._slots = slots
-        self._owner = f"{identity.host_name()}:{time.time_ns()}"
-        self._lease = deployment.settings.workers.task_lease
-        self._beamline = deployment.settings.workers.beamline
-        self._begun: dict[str, _Begun] = {}
-        self._ended = threading.Event()
-        self._idle = threading.Event()
-
-    def run(self) -> None:
-        """Adopt and run long tasks until `stop` is called."""
-        next_renewal = 0.0
-        while not self._ended.is_set():
-            try:
-                store = self._deployment.store
-                store.client.brpop([WAKE], timeout=LOOK_SECONDS)
-                if time.monotonic() >= next_renewal:
-                    self._renew(store)
-                    next_renewal = time.monotonic() + self._lease / 4
-                self._adopt(store)
-            except Exception:
-                logger.exception("The foreman could not look for work")
-                self._ended.wait(2.0)
-        self._idle.set()
-
-    def stop(self) -> None:
-        """Wait for programs as long as is configured; give back what has not ended."""
-        self._ended.set()
-        settings = self._deployment.settings.wrappers
-        self._idle.wait(2 * LOOK_SECONDS)
-        store, give_up = self._deployment.store, time.monotonic() + settings.stop_wait
-        while self._running() and time.monotonic() < give_up:
-            time.sleep(min(LOOK_SECONDS, self._lease / 4))
-            with suppress(*PASSING_ERRORS):
-                self._renew(store)
-        for begun in self._begun.values():
-            begun.stopping.set()
-        for begun in self._begun.values():
-            begun.thread.join(timeout=settings.grace + END_SECONDS)
-        with suppress(*PASSING_ERRORS):
-            wake_foreman(store)
-
-    def _running(self) -> dict[str, _Begun]:
-        self._begun = {u: b for u, b in self._begun.items() if not b.is_over.is_set()}
-        return self._begun
-
-    def _renew(self, store: RunStore) -> None:
-        """Hold the leases of what runs; end what somebody else has taken over."""
-        for unit, begun in self._running().items():
-            if not store.leases.acquire(f"long:{unit}", self._owner, self._lease):
-                logger.error("The lease of long task %s has lapsed", unit)
-                begun.stopping.set()
-
-    def _adopt(self, store: RunStore) -> None:
-        """Begin what nobody runs, first come first served, while there are slots.
-
-        What has been cancelled needs no slot.
-        """
-        running = self._running()
-        paused = Pauses(store.client).paused(self._beamline)
-        slots = 0 if "wrappers" in paused else self._slots
-        rows = [LongRow.load(text) for text in store.client.hvals(ROWS)]
-        for row in sorted(rows, key=lambda row: row.order):
-            if row.unit in running or row.not_before > time.time():
-                continue
-            full = len(running) >= slots
-            if full and store.state(row.run) != "cancelled":
-                continue
-            if store.leases.acquire(f"long:{row.unit}", self._owner, self._lease):
-                self._begin(store, row.unit)
-
-    def _begin(self, store: RunStore, unit: str) -> None:
-        text = store.client.hget(ROWS, unit)  # it may have changed before the lease
-        if text is None:
-            store.leases.release(f"long:{unit}", self._owner)
-            return
-        row, begun = LongRow.load(text), (threading.Event(), threading.Event())
-        thread = threading.Thread(
-            target=self._work,
-            args=(row, *begun),
-            name=f"long {row.node}",
-            daemon=True,
-        )
-        self._begun[unit] = _Begun(thread, *begun)
-        thread.start()
-
-    def _work(
-        self, row: LongRow, stopping: threading.Event, is_over: threading.Event
-    ) -> None:
-        store = self._deployment.store
-        with log_context(run=row.run, node=row.node, item=row.item):
-            try:
-                LongTask(self._app, self._deployment, row, stopping).run()
-            except PermanentError:
-                logger.exception("The long task can never run; it is forgotten")
-                store.client.hdel(ROWS, row.unit)
-            except Exception:
-                logger.exception("The long task broke off; it is begun again")
-                stopping.wait(RECORD_PAUSE)
-            finally:
-                try:
-                    store.leases.release(f"long:{row.unit}", self._owner)
-                finally:
-                    is_over.set()  # before others are woken: its slot is free
-                wake_foreman(store)
 
 
 class LongTask:
@@ -193,6 +63,7 @@ class LongTask:
         self._log = RunLog(deployment.store.client, row.run)
         self.unit = row.unit
         self.settings = deployment.settings.wrappers
+        self.slurm = deployment.settings.slurm
         self.timeout = self._context.recipe.nodes[row.node].timeout
 
     @property
@@ -200,15 +71,27 @@ class LongTask:
         """Which try this is, from 1."""
         return self._row.tries
 
+    @property
+    def kept(self) -> Mapping[str, Any]:
+        """What was kept for this try, by this worker or by one that is gone."""
+        return self._row.kept or {}
+
     # the desk
 
     def must_stop(self) -> bool:
         """Whether the run is cancelled, or the worker gives the task back."""
-        if self._stopping.is_set():
-            return True
+        return self._stopping.is_set() or self.is_cancelled()
+
+    def is_cancelled(self) -> bool:
+        """Whether the run is cancelled, as far as Redis can be asked."""
         with suppress(*PASSING_ERRORS):
             return self._context.is_cancelled()
         return False
+
+    def keep(self, kept: Mapping[str, Any], *, is_away: bool) -> None:
+        """Keep in the row what another worker needs to go on with this try."""
+        row = replace(self._row, kept=dict(kept), is_away=is_away)
+        self._insist(lambda: self._save(row))
 
     def tell_progress(
         self, message: str, seen: int = 0, expected: int | None = None
@@ -241,7 +124,7 @@ class LongTask:
         spec = context.plan.spec(unit.node)
         if spec is None or context.store.is_finished(context.run, unit.id):
             self._forget()
-        elif context.is_cancelled():
+        elif context.is_cancelled() and not self._row.is_away:
             self._end_as_cancelled()
         else:
             self._note_crash()
@@ -254,14 +137,17 @@ class LongTask:
 
     def _note_crash(self) -> None:
         if self._row.is_begun:
-            crashes = self._row.crashes + 1
-            self._end_try("lost", "its worker died")
+            crashes = self._row.crashes + (not self._row.is_away)
+            if not self._row.kept:
+                self._end_try("lost", "its worker died")
             self._save(replace(self._row, crashes=crashes, is_begun=False))
 
     def _begin(self, spec: TaskSpec) -> None:
         context, unit = self._context, self._unit
-        self._save(replace(self._row, tries=self._row.tries + 1, is_begun=True))
-        start_try(context, unit, spec, self.number)
+        tries = self._row.tries + (not self._row.kept)
+        self._save(replace(self._row, tries=tries, is_begun=True))
+        if not self._row.kept:
+            start_try(context, unit, spec, self.number)
         self._outbox.open_fans()
         try:
             step = make_step(context, unit, self._outbox, self._row.payload)
@@ -320,8 +206,12 @@ class LongTask:
         """Let any worker begin the task again, after `pause` s."""
         later = time.time() + pause
         row = replace(self._row, is_begun=False, not_before=later)
+        goes_on = state == "stopped" and row.kept
+        if not goes_on:
+            row = replace(row, kept=None, is_away=False)
         self._insist(lambda: self._save(row))
-        self._end_try(state, reason)
+        if not goes_on:
+            self._end_try(state, reason)
 
     def _end_try(self, state: str, reason: str) -> None:
         if not self._unit.place.stream:

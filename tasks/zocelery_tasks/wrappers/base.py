@@ -11,24 +11,39 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import Any
 
 from zocelery.catalogue import TaskKind
+from zocelery.cluster_settings import WORKER
 from zocelery.desk import Desk
-from zocelery.errors import ParameterError, ProgramError, StoppedError
+from zocelery.errors import (
+    ParameterError,
+    ProgramError,
+    StoppedError,
+    TemporaryError,
+)
 from zocelery.messages import Step
 from zocelery.task import recipe_task
-from zocelery_tasks.lenient_values import first_error, without_empty
-from zocelery_tasks.wrappers.environment import program_environment
+from zocelery_tasks.wrappers.cluster import ClusterPlace, log_mark
+from zocelery_tasks.wrappers.environment import (
+    check_variables,
+    find_program,
+    program_environment,
+)
 from zocelery_tasks.wrappers.folders import (
     allowed_folder,
     make_working_folder,
     publish_results,
 )
+from zocelery_tasks.wrappers.kept_files import KeptFile, attachments
+from zocelery_tasks.wrappers.outcomes import (
+    outcome_columns,
+    program_columns,
+    program_failure,
+    told_outcome,
+)
+from zocelery_tasks.wrappers.parameters import WrapperParameters, parse_parameters
 from zocelery_tasks.wrappers.process import (
     UNIT_VARIABLE,
     Command,
@@ -53,54 +68,43 @@ ONCE_CHANNELS = (
 )
 STREAM_CHANNELS = ("updates", "result-individual-file")
 PROGRESS_SECONDS = 1.0
-LONGEST_COMMAND = 500
-"""Characters of a command line in a message for people."""
 Answer = dict[str, Any]
-Parameters = TypeVar("Parameters", bound="WrapperParameters")
-
-
-class WrapperParameters(BaseModel):
-    """Parameters that every wrapper has; Zocalo's may stand in `job_parameters`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    working_directory: str | None = None
-    """Where the program works, in a folder of its own for each try."""
-    results_directory: str | None = None
-    """Where a copy of the results goes, in a folder of the program's name."""
-    timeout: float | None = Field(default=None, gt=0)
-    """Seconds that one try may take."""
-    environment: Mapping[str, str] = Field(default_factory=dict)
-    """Variables that the program gets beside the worker's own."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_null_as_absent(cls, value: Any) -> Any:
-        return without_empty(value)
-
-
-@dataclass(frozen=True, slots=True)
-class KeptFile:
-    """A file that a wrapper's result consists of."""
-
-    path: Path
-    place: str
-    """Its path in the results folder."""
-    kind: str = "result"
-    """"log", "result" or "graph", as the LIMS names attachments."""
-    rank: int = 2
-    """Importance, 1 is the highest."""
-    is_told: bool = True
-    """Whether it is an attachment, or only copied with the rest."""
+__all__ = [
+    "ONCE_CHANNELS",
+    "STREAM_CHANNELS",
+    "Answer",
+    "Bench",
+    "KeptFile",
+    "WrapperParameters",
+    "work",
+    "wrapper_task",
+]
 
 
 class Bench:
     """Where a wrapper works: folders, programs, and whom it tells of them."""
 
     def __init__(
-        self, step: Step, desk: Desk, parameters: WrapperParameters, name: str
+        self,
+        step: Step,
+        desk: Desk,
+        parameters: WrapperParameters,
+        name: str,
+        wrapper: str = "",
     ) -> None:
-        """Prepare a bench for one try; `name` is that of the folders."""
+        """Prepare a bench for one try, or for what is left to do of one.
+
+        Args:
+            step: what the node is given.
+            desk: what the engine offers it.
+            parameters: of the wrapper.
+            name: that of the folders.
+            wrapper: the task's name, by which the configuration knows it.
+
+        Raises:
+            ParameterError: a folder or a variable cannot be used; it is named.
+        """
+        check_variables(parameters.environment, desk.settings.variables)
         self.step = step
         self.desk = desk
         self.parameters = parameters
@@ -109,6 +113,7 @@ class Bench:
         self._began = time.monotonic()
         self._updates = 0
         self._told = 0.0
+        self._cluster = self._choose_place(wrapper)
         self.folder = self._make_folder()
         self.results_folder: Path | None = None
         """Where `keep` has copied the results, if anywhere."""
@@ -121,6 +126,8 @@ class Bench:
     @property
     def processes(self) -> int:
         """How many processes or threads a program may use."""
+        if self._cluster is not None:
+            return self._cluster.cpus
         return self.desk.settings.processes or len(os.sched_getaffinity(0))
 
     # programs
@@ -145,6 +152,7 @@ class Bench:
             ProgramError: it failed or took too long; names program, command and the
                 last lines of its log.
             StoppedError: the run was cancelled.
+            TemporaryError: the machine failed it, not the program.
         """
         for argument in arguments:
             if "\0" in argument:
@@ -156,32 +164,20 @@ class Bench:
             log=self.log,
             timeout=self._time_left(),
             grace=self.desk.settings.grace,
+            executable=self._find(arguments[0]),
         )
         position = len(self.programs)
-        self._record(position, command, {"state": "running", "started": time.time()})
-        outcome = self._run_and_follow(command, progress)
-        self._record(position, command, _columns(outcome))
-        self.programs.append(_told_outcome(command, outcome))
+        outcome = self._run_and_follow(command, position, progress)
+        self._record(position, command, outcome_columns(outcome))
+        self.programs.append(told_outcome(command, outcome))
         if outcome.ending is Ending.STOPPED:
             raise StoppedError(f"{arguments[0]} was stopped")
+        if outcome.ending is Ending.LOST:
+            raise TemporaryError(f"{arguments[0]} {outcome.how}")
         accepted = accept(outcome) if accept else outcome.exit_code == 0
         if outcome.ending is Ending.TIMEOUT or not accepted:
-            raise self.failure(command, outcome)
+            raise program_failure(command, outcome)
         return outcome
-
-    def failure(self, command: Command, outcome: Outcome) -> ProgramError:
-        """Return the error that says how a program failed."""
-        shown = " ".join(command.arguments)[:LONGEST_COMMAND]
-        program = Path(command.arguments[0]).name
-        lines = last_lines(self.log)
-        how = outcome.how
-        if outcome.ending is Ending.TIMEOUT:
-            how = f"took longer than {command.timeout or 0:g} s"
-        said = f"; it said: {' | '.join(lines)}" if lines else ""
-        details = {**_told_outcome(command, outcome), "last_lines": lines}
-        return ProgramError(
-            f"{program} {how} (command: {shown}; folder: {self.folder}){said}", details
-        )
 
     def bad_result(self, message: str) -> ProgramError:
         """Return the error of a program that ended well but left the wrong files."""
@@ -193,19 +189,40 @@ class Bench:
         )
 
     def _run_and_follow(
-        self, command: Command, progress: ProgressParser | None
+        self, command: Command, position: int, progress: ProgressParser | None
     ) -> Outcome:
-        end_leftovers(self.desk.unit)
-        follower = LogFollower(self.log)
+        mark = log_mark(self.folder) if self._cluster else None
+        follower = LogFollower(self.log, mark)
 
         def _look() -> bool:
             self._pass_on(follower.lines(), progress)
             return self.desk.must_stop()
 
         try:
+            if self._cluster is not None:
+                return self._run_as_job(self._cluster, command, position, _look)
+            end_leftovers(self.desk.unit)
+            started = {"state": "running", "started": time.time()}
+            self._record(position, command, started)
             return run_command(command, _look)
         finally:
             self._pass_on(follower.lines(is_over=True), progress)
+
+    def _run_as_job(
+        self,
+        cluster: ClusterPlace,
+        command: Command,
+        position: int,
+        look: Callable[[], bool],
+    ) -> Outcome:
+        def _say(text: str, host: str) -> None:
+            self.desk.tell_progress(text)
+            self._record(position, command, {"state": "running", "host": host})
+
+        if not cluster.has_begun(position):
+            started = {"state": "running", "started": time.time(), "host": ""}
+            self._record(position, command, started)
+        return cluster.run(command, position, look, _say)
 
     def _pass_on(self, lines: list[str], progress: ProgressParser | None) -> None:
         if not lines:
@@ -221,7 +238,17 @@ class Bench:
         limits = [self.desk.timeout, self.parameters.timeout]
         known = [limit for limit in limits if limit]
         used = time.monotonic() - self._began
+        if self._cluster is not None:  # what waits in a queue uses nothing
+            used = sum(program["seconds"] for program in self.programs)
         return max(0.1, min(known) - used) if known else None
+
+    def _find(self, program: str) -> str | None:
+        """Return where a program is, None if not here.
+
+        The recipe has a say only if it may set `PATH`.
+        """
+        path = self.parameters.environment.get("PATH")
+        return find_program(program, self.folder, path)
 
     def _environment(self, own: Mapping[str, str]) -> dict[str, str]:
         unit = {UNIT_VARIABLE: self.desk.unit} if self.desk.unit else {}
@@ -231,17 +258,28 @@ class Bench:
     def _record(
         self, position: int, command: Command, columns: Mapping[str, Any]
     ) -> None:
-        known = {
-            "program": Path(command.arguments[0]).name,
-            "command": list(command.arguments),
-            "folder": str(command.folder),
-            "log": str(command.log),
-        }
-        self.desk.record_program(position, {**known, **columns})
+        self.desk.record_program(position, {**program_columns(command), **columns})
+
+    def end_jobs_of_the_cancelled(self) -> None:
+        """End what a cluster still has of a run that nobody wants any more."""
+        if self._cluster is not None and self.desk.is_cancelled():
+            self._cluster.end_jobs()
 
     # folders and files
 
+    def _choose_place(self, wrapper: str) -> ClusterPlace | None:
+        """Return the cluster that runs the programs; None: they run here."""
+        given, desk = self.parameters, self.desk
+        place = desk.kept.get("place") or given.runs_on
+        place = place or desk.settings.place_of(wrapper)
+        if place == WORKER:
+            return None
+        return ClusterPlace(desk, self.step, place, given.cluster)
+
     def _make_folder(self) -> Path:
+        kept = self.desk.kept.get("folder")
+        if kept and Path(kept).is_dir():
+            return Path(kept)
         settings, given = self.desk.settings, self.parameters.working_directory
         if given:
             base = allowed_folder(given, "working_directory", settings.roots)
@@ -255,17 +293,9 @@ class Bench:
         kept = list(files)
         folder = self.results_folder = self._publish(kept)
         told = []
-        for file in (file for file in kept if file.is_told):
-            path = folder / file.place if folder else file.path
-            told.append(
-                {
-                    "file_path": str(path.parent),
-                    "file_name": path.name,
-                    "file_type": file.kind,
-                    "importance_rank": file.rank,
-                }
-            )
-            self.step.send("result-individual-file", told[-1], item=file.place)
+        for place, description in attachments(kept, folder):
+            told.append(description)
+            self.step.send("result-individual-file", description, item=place)
         names = [f"{file['file_path']}/{file['file_name']}" for file in told]
         self.step.send("result-all-files", {"filelist": names})
         return told
@@ -318,7 +348,7 @@ def wrapper_task(
         def _doorway(step: Step, desk: Desk) -> Answer:
             given = parse_parameters(parameters, step, name)
             folders = folder_name(given) if folder_name else step.node or name
-            return work(Bench(step, desk, given, folders), function)
+            return work(Bench(step, desk, given, folders, name), function)
 
         recipe_task(
             name,
@@ -337,19 +367,6 @@ def wrapper_task(
     return _register
 
 
-def parse_parameters(model: type[Parameters], step: Step, name: str) -> Parameters:
-    """Return a wrapper's parameters: `parameters`, overlaid with `job_parameters`.
-
-    Raises:
-        ParameterError: one cannot be used; the message names key and value.
-    """
-    given = {**step.parameters, **step.job_parameters}
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        raise ParameterError(f"{name}: {first_error(error)}") from error
-
-
 def work(bench: Bench, function: Callable[[Bench], Answer]) -> Answer:
     """Run a wrapper on its bench, and tell the channels of its beginning and end.
 
@@ -357,7 +374,11 @@ def work(bench: Bench, function: Callable[[Bench], Answer]) -> Answer:
     """
     started = {"message": f"starting {bench.name}", "time": time.time()}
     bench.step.send("starting", {**started, "working_directory": str(bench.folder)})
-    result = function(bench)
+    try:
+        result = function(bench)
+    except Exception:
+        bench.end_jobs_of_the_cancelled()
+        raise
     answer = {
         **result,
         "working_directory": str(bench.folder),
@@ -368,29 +389,3 @@ def work(bench: Bench, function: Callable[[Bench], Answer]) -> Answer:
     ended = {"message": f"{bench.name} has succeeded", "ok": True, "time": time.time()}
     bench.step.send("completed", {**ended, "result": result})
     return answer
-
-
-def _columns(outcome: Outcome) -> Answer:
-    success = outcome.exit_code == 0 and outcome.ending is Ending.ITSELF
-    return {
-        "state": "done" if success else outcome.ending.value,
-        "ended": time.time(),
-        "exit_code": outcome.exit_code,
-        "signal": outcome.signal,
-        "cpu_seconds": outcome.cpu_seconds,
-        "peak_memory_bytes": outcome.peak_memory_bytes,
-    }
-
-
-def _told_outcome(command: Command, outcome: Outcome) -> Answer:
-    return {
-        "program": Path(command.arguments[0]).name,
-        "command": list(command.arguments),
-        "exit_code": outcome.exit_code,
-        "signal": outcome.signal,
-        "seconds": round(outcome.seconds, 3),
-        "cpu_seconds": round(outcome.cpu_seconds, 3),
-        "peak_memory_bytes": outcome.peak_memory_bytes,
-        "log": str(command.log),
-        "working_directory": str(command.folder),
-    }

@@ -38,6 +38,7 @@ from zocelery_tasks.wrappers.experiments import (
 from zocelery_tasks.wrappers.folders import allowed_input
 from zocelery_tasks.wrappers.merging import draw_answer, read_merging_statistics
 from zocelery_tasks.wrappers.phil import as_numbers, phil_arguments
+from zocelery_tasks.wrappers.strong_spots import Gathered, join_command
 
 Files = Mapping[str, Path]
 
@@ -320,6 +321,32 @@ def image_files(source: ImageSource) -> list[str]:
     if source.first is None or source.last is None:
         return [source.file % ()]
     return [source.file % number for number in range(source.first, source.last + 1)]
+
+
+@wrapper_task("dials.join_spots", parameters=DialsParameters)
+def join_spots(bench: Bench) -> Answer:
+    """Make spots of the strong pixels that per-image analysis has found.
+
+    Gathers the images, which have been analysed with `keep_strong_pixels`, and what
+    dials.import answers. The spots are those that dials.find_spots would find.
+    """
+    given = bench.parameters
+    assert isinstance(given, DialsParameters)
+    gathered = Gathered.of(bench.step)
+    experiments = plain_path(str(gathered.imported["experiments"]), "experiments")
+    named = phil_arguments(given.phil, "dials.join_spots")
+    command = join_command(bench.folder, gathered, experiments, named)
+    bench.run(command, progress=dials_progress())
+    reflections = bench.folder / "strong.refl"
+    if not reflections.exists():
+        raise bench.bad_result("dials.join_spots left no strong.refl")
+    return {
+        "experiments": str(experiments),
+        "reflections": str(reflections),
+        "spots": saved_reflections(bench.log),
+        "missing": gathered.missing(),
+        "files": bench.keep(kept_files(bench.folder)),
+    }
 
 
 def _register(step: DialsStep) -> None:

@@ -13,9 +13,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from zocelery.allowed_files import allowed_path
+from zocelery.allowed_files import allowed_path, program_roots
 from zocelery.errors import ParameterError
-from zocelery.settings import current_settings
 
 MARK = ".zocelery.json"
 """File in a results folder that says which unit of which run has made it."""
@@ -36,16 +35,10 @@ def allowed_folder(value: str | Path, key: str, roots: Sequence[Path]) -> Path:
 def allowed_input(value: str, key: str) -> Path:
     """Return the absolute path of a file that a program is given.
 
-    Programs may read each other's folders, wherever those are.
-
     Raises:
-        ParameterError: it is outside of the allowed folders; see `allowed_path`.
+        ParameterError: it is outside of the allowed folders; see `program_roots`.
     """
-    settings = current_settings()
-    if not settings.files.roots:
-        return allowed_path(value, key, ()).absolute()
-    own = (settings.wrappers.working_directory, *settings.wrappers.roots)
-    return allowed_path(value, key, (*settings.files.roots, *own))
+    return allowed_path(value, key, program_roots()).absolute()
 
 
 def make_working_folder(base: Path, name: str) -> Path:

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zocelery.errors import ParameterError
+from zocelery_tasks.wrappers.folders import allowed_input
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_PARTS = re.compile(r"[\s,=()\[\]|<>&?!]+")
 _VALUE = re.compile(r"(?:[\w .,:/+*=@%()\[\]~^<>|?&!-]|(?<=[\w.#-])#)*")
 
 
@@ -34,7 +36,8 @@ def phil_value(value: Any, whose: str) -> str:
     """Return a value as text.
 
     Raises:
-        ParameterError: it is a structure, or has characters with a meaning in phil.
+        ParameterError: it is a structure, has characters with a meaning in phil, or
+            names a file outside of the allowed folders.
     """
     if not isinstance(value, str | int | float):
         raise ParameterError(f"{whose}: {value!r} is neither text nor a number")
@@ -45,6 +48,9 @@ def phil_value(value: Any, whose: str) -> str:
             f"{whose}: {text!r} has a character that parameters cannot have: "
             f"{text[found.end() if found else 0]!r}"
         )
+    for part in _PARTS.split(text):
+        if part.startswith(("/", "~")) or ".." in part.split("/"):
+            allowed_input(part, whose)
     return text
 
 

@@ -33,6 +33,8 @@ class Ending(StrEnum):
     ITSELF = "itself"
     TIMEOUT = "timeout"
     STOPPED = "stopped"
+    LOST = "lost"
+    """The machine has failed it, not the program: another try may help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Command:
     """A program to run: a list of arguments, never a line for a shell."""
 
     arguments: Sequence[str]
+    """The program's name comes first."""
     folder: Path
     environment: Mapping[str, str]
     log: Path
@@ -48,6 +51,8 @@ class Command:
     """Seconds."""
     grace: float = 2.0
     """Seconds between SIGTERM and SIGKILL."""
+    executable: str | None = None
+    """Where the program is; by default it is looked for in `environment`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +69,25 @@ class Outcome:
     """User and system time of all processes that it started."""
     peak_memory_bytes: int
     """Resident memory of its largest process."""
+    job: str = ""
+    """Id of the Slurm job that it ran as, if it did."""
+    job_state: str = ""
+    """Slurm's word for the job's end, `OUT_OF_MEMORY`, if it is known."""
+    job_said: str = ""
+    """What Slurm has written to the job's own log, `Exceeded job memory limit`."""
+    host: str = ""
+    """The node that it ran on, if that is known."""
 
     @property
     def how(self) -> str:
         """How it ended, for people."""
+        is_named = self.job_state not in ("", "FAILED")
+        if self.job and self.exit_code is None and (is_named or not self.signal):
+            words = [self.job_state or "lost", self.job_said]
+            said = ": ".join(word for word in words if word)
+            return f"was ended with its job {self.job} (Slurm: {said})"
+        if self.job_state == "OUT_OF_MEMORY":
+            return f"ended with exit code {self.exit_code} (Slurm: OUT_OF_MEMORY)"
         if self.signal is not None:
             return f"was ended by {self.signal}"
         return f"ended with exit code {self.exit_code}"
@@ -86,6 +106,7 @@ def run_command(command: Command, look: Callable[[], bool]) -> Outcome:
     order = json.dumps(
         {
             "arguments": list(command.arguments),
+            "executable": command.executable,
             "folder": str(command.folder),
             "environment": dict(command.environment),
             "log": str(command.log),
@@ -156,16 +177,19 @@ def _outcome(command: Command, ending: Ending, answer: bytes) -> Outcome:
         raise PermanentError(
             f"{program}: cannot be started in {command.folder}: {told['error']}"
         )
-    number = told["signal"]
-    name = None if number is None else signal.Signals(number).name
     return Outcome(
         exit_code=told["exit_code"],
-        signal=name,
+        signal=signal_name(told["signal"]),
         ending=ending,
         seconds=told["seconds"],
         cpu_seconds=told["cpu_seconds"],
         peak_memory_bytes=told["peak_memory_bytes"],
     )
+
+
+def signal_name(number: int | None) -> str | None:
+    """Return `SIGKILL` for 9; None for None."""
+    return None if number is None else signal.Signals(number).name
 
 
 def end_leftovers(unit: str) -> int:

@@ -78,6 +78,7 @@ class Supervisor:
         )
         process = subprocess.Popen(
             self._order["arguments"],
+            executable=self._order.get("executable"),
             cwd=self._order["folder"],
             env=self._order["environment"],
             stdin=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ from zocelery_tasks.wrappers.dials import import_source, plain_path
 from zocelery_tasks.wrappers.folders import allowed_folder
 from zocelery_tasks.wrappers.lims_commands import lims_commands
 from zocelery_tasks.wrappers.merging import draw_answer
-from zocelery_tasks.wrappers.phil import as_numbers, phil_arguments
+from zocelery_tasks.wrappers.phil import as_numbers, phil_arguments, phil_value
 from zocelery_tasks.wrappers.process import Ending, Outcome
 from zocelery_tasks.wrappers.xia2_results import (
     error_line,
@@ -135,7 +135,8 @@ def _images(given: Xia2Parameters) -> Iterator[str]:
     if given.images:
         source = import_source(given.images)
         scan = "" if source.first is None else f":{source.first}:{source.last}"
-        yield f"{plain_path(str(source.first_path), 'images')}{scan}"
+        path = plain_path(str(source.first_path), "images")
+        yield phil_value(f"{path}{scan}", "xia2: images")
     elif not found:
         raise ParameterError("xia2: no images are named")
 
@@ -150,7 +151,7 @@ def image_argument(text: str) -> str:
     if found is None or not found["file"].startswith("/"):
         raise ParameterError(f"xia2: image {text!r} is not like /path/x_1.cbf:1:100")
     scan = f":{found['first']}:{found['last']}" if found["first"] else ""
-    return f"{plain_path(found['file'], 'image')}{scan}"
+    return phil_value(f"{plain_path(found['file'], 'image')}{scan}", "xia2: image")
 
 
 def _progress(line: str) -> tuple[str, int, int | None] | None:
@@ -268,12 +269,14 @@ def resolution_at_two_sigma(bench: Bench) -> float | None:
     path = bench.parameters.environment.get("PATH")
     if not files or shutil.which("dials.estimate_resolution", path=path) is None:
         return None
+    before = bench.log.stat().st_size if bench.log.exists() else 0
     try:
         bench.run(["dials.estimate_resolution", *files, "misigma=2"])
     except PermanentError as error:
         bench.update(f"no resolution at I/sigma 2: {error}")
         return None
-    found = _RESOLUTION.findall(bench.log.read_text(errors="replace"))
+    said = bench.log.read_bytes()[before:]  # xia2 has named limits of its own above
+    found = _RESOLUTION.findall(said.decode(errors="replace"))
     return float(found[-1]) if found else None
 
 

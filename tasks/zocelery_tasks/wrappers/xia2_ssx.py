@@ -17,7 +17,7 @@ from zocelery_tasks.wrappers.base import (
     wrapper_task,
 )
 from zocelery_tasks.wrappers.dials import image_files, import_source, plain_path
-from zocelery_tasks.wrappers.phil import as_numbers, phil_arguments
+from zocelery_tasks.wrappers.phil import as_numbers, phil_arguments, phil_value
 
 _INDEXED = re.compile(r"(\d+) images? with an indexed lattice|Indexed (\d+)/(\d+)")
 _BATCH = re.compile(r"(?:Processing|Starting) batch (?P<seen>\d+)")
@@ -61,7 +61,8 @@ def _image_arguments(given: SsxParameters) -> Iterator[str]:
     if not given.images:
         raise ParameterError("xia2.ssx: no images are named")
     for name in image_files(import_source(given.images)):
-        yield f"image={plain_path(name, 'images')}"
+        path = phil_value(str(plain_path(name, "images")), "xia2.ssx: images")
+        yield f"image={path}"
 
 
 def _phil(given: SsxParameters, processes: int) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Programs as jobs of a Slurm cluster: submitted once, followed, ended, named."""
