@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from zocelery.cli.bridge import bridge, rules
 from zocelery.cli.demo import demo
 from zocelery.cli.dlq import dlq
 from zocelery.cli.lims import lims
@@ -91,6 +92,8 @@ for _command in (
     cancel,
     rerun,
     pickup,
+    bridge,
+    rules,
     logs,
     recipe,
     lims,

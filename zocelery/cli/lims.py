@@ -2,14 +2,11 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from zocelery import identity
 from zocelery.errors import ConfigurationError
-from zocelery.settings import current_settings
 
 
 @click.group()
@@ -90,31 +87,3 @@ def lookup(dcid: int | None, job: int | None, as_json: bool) -> None:
         raise click.UsageError("give a DCID or --job ID")
     found = look_up_current(asked).parameters
     click.echo(json.dumps(found, indent=None if as_json else 2))
-
-
-def known_parameters(
-    dcid: int | None,
-    job: int | None,
-    given: Mapping[str, Any],
-    run_id: str | None,
-    names_recipe: bool,
-) -> tuple[dict[str, Any], str | None]:
-    """Return what the LIMS says of a data collection or job, and the job's recipe.
-
-    Waits for the data collection's run status where `ispyb_wait_for_runstatus` is
-    given. Without any LIMS only the ids themselves are known.
-    """
-    from zocelery.lims.current import has_lims
-    from zocelery.lims.lookup import DCID, look_up_current, wait_for_current
-
-    guid = run_id or given.get("guid") or identity.new_run_id()
-    asked: dict[str, Any] = {**given, "guid": str(guid)}
-    asked |= {} if dcid is None else {DCID: dcid}
-    asked |= {} if job is None else {"ispyb_process": job}
-    settings = current_settings().lims
-    if not has_lims(settings):
-        click.echo("Note: no LIMS is configured: nothing is looked up", err=True)
-        return asked, None
-    wait_for_current(asked)
-    found = look_up_current(asked, names_recipe=names_recipe, writes=True)
-    return found.parameters, found.recipe

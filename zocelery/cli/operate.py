@@ -16,7 +16,7 @@ from zocelery.pulse import (
     check_alive,
     check_ready,
 )
-from zocelery.queues import QUEUE_NAMES
+from zocelery.queues import all_queue_names
 from zocelery.settings import current_settings
 
 
@@ -80,12 +80,13 @@ def _look_at_everything() -> Iterator[tuple[str, str | list[str]]]:
     yield "history", without_password(settings.history.url)
     yield "schema", current_deployment().history.revision
     with app.connection_for_write() as connection:
-        missing = [n for n in QUEUE_NAMES if queue_depth(connection, n)[0] is None]
+        names = all_queue_names(settings)
+        missing = [name for name in names if queue_depth(connection, name)[0] is None]
     if missing:
         raise ZoceleryError(
             f"queues not declared: {', '.join(missing)}; 'zocelery topology apply' does"
         )
-    yield "queues", list(QUEUE_NAMES)
+    yield "queues", list(names)
 
 
 @click.group()

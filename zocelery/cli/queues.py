@@ -14,7 +14,8 @@ from zocelery import identity
 from zocelery.deployment import current_deployment
 from zocelery.errors import ZoceleryError
 from zocelery.pauses import Pauses
-from zocelery.queues import QUEUE_NAMES, dead_letter_queue
+from zocelery.queues import QUEUE_NAMES, all_queue_names, dead_letter_queue
+from zocelery.settings import current_settings
 
 
 def json_option(command: Any) -> Any:
@@ -117,7 +118,8 @@ def _list_queues(as_json: bool) -> None:
 
     check_servers(app, current_deployment())
     with app.connection_for_write() as connection:
-        names = [*QUEUE_NAMES, *map(dead_letter_queue, QUEUE_NAMES)]
+        known = all_queue_names(current_settings())
+        names = [*known, *map(dead_letter_queue, known)]
         rows = [(name, *queue_depth(connection, name)) for name in names]
     paused: dict[str, list[str]] = {}
     for pause in _pauses().all():

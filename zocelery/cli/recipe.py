@@ -190,8 +190,10 @@ def canvas(name: str, assignments: tuple[str, ...]) -> None:
     """
     from zocelery.canvas_text import describe_canvas
     from zocelery.recipe_checks import check_recipe
+    from zocelery.recipe_conditions import without_idle_nodes
 
     found = _filled(_library().find_or_load(name), assignments)
+    found = without_idle_nodes(found, lambda node: node.only_if)
     catalogue = _catalogue()
     check_recipe(found, catalogue)
     click.echo(printable(describe_canvas(found, catalogue)))

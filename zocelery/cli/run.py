@@ -27,6 +27,9 @@ PARAMETERS_HELP = (
     "May be given many times."
 )
 
+STORED_EXIT = 3
+"""Exit code of `submit --wait` if the request was only stored, to be sent later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -140,7 +143,8 @@ def submit(
     names its recipe itself if RECIPE is not given.
 
     If a server is away, and stays away for broker.connect_timeout, the request is
-    stored in the drop folder, if one is configured, and exit is 0.
+    stored in the drop folder, if one is configured, and exit is 0; with --wait or
+    --follow it is 3, for there is no end to wait for yet: do not submit it again.
 
     \b
     zocelery submit grid-scan -p images=/data/x_master.h5 -p grid=20x15 --follow
@@ -154,7 +158,7 @@ def submit(
     urgency = "reprocessing" if reprocessing else "live"
     started = launch_or_store(request, run_id, urgency, as_json)
     if started is None:
-        return
+        sys.exit(STORED_EXIT if wait or follows else 0)
     if follows:
         sys.exit(follow(started, as_json))
     if as_json:
@@ -180,10 +184,12 @@ def make_request(
     given = parse_assignments(assignments)
     parameters: dict[str, Any] = dict(given)
     if dcid is not None or job is not None:
-        from zocelery.cli.lims import known_parameters
+        from zocelery.lims.known import known_parameters
 
-        known, asked = known_parameters(dcid, job, given, run_id, bool(recipe))
-        parameters, recipe = {**known, **given}, recipe or asked
+        parameters, asked = known_parameters(
+            given, dcid=dcid, job=job, run_id=run_id, names_recipe=bool(recipe)
+        )
+        recipe = recipe or asked
     if not recipe:
         raise click.UsageError("give a RECIPE, or a --job that names one")
     settings = current_settings()
@@ -244,7 +250,14 @@ def launch_or_store(
         folder = configured_folder(current_deployment())
         if folder is None:
             raise
-        file = store_request(folder, request.template, request.parameters, run, urgency)
+        file = store_request(
+            folder,
+            request.template,
+            request.parameters,
+            run,
+            urgency,
+            request.deadline,
+        )
         say_note(f"{error}; stored {file}, 'zocelery pickup' sends it later")
         if as_json:
             told = {"event": "stored", "run": run, "file": str(file)}

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zocelery.errors import PermanentError
+from zocelery.allowed_files import allowed_path, program_roots
+from zocelery.errors import ParameterError, PermanentError
 from zocelery.lims import programs
 from zocelery.lims.abilities import Abilities
+from zocelery.lims.acquisition import ACQUISITION_COMMANDS
+from zocelery.lims.buffer import inner_request, keep_reference
 from zocelery.lims.centring import Centring, store_centring
 from zocelery.lims.connection import Lims
 from zocelery.lims.image_quality import image_row, store_in
@@ -19,8 +22,11 @@ from zocelery.lims.integration import (
     store_scaling,
 )
 from zocelery.lims.jobs import JobRequest, create_job, read_pairs, read_sweeps
+from zocelery.lims.microscopy import MICROSCOPY_COMMANDS
+from zocelery.lims.mxmr import MXMR_COMMANDS
 from zocelery.lims.refinement import Refinement, store_refinement
 from zocelery.lims.request import MULTIPART, STORE_RESULT, Request
+from zocelery.lims.retrieval import RETRIEVAL_COMMANDS
 from zocelery.lims.rows import AUTO_PROC, COLLECTION_ATTACHMENT, RowKind
 from zocelery.lims.screening import SCREENING_COMMANDS, store_screening
 from zocelery.lims.writer import Writer, write_rows
@@ -124,6 +130,12 @@ def _run_all(writer: Writer, request: Request) -> Any:
     result = None
     for step in request.steps():
         result = _run(writer, step)
+    return result
+
+
+def _run_buffered(writer: Writer, request: Request) -> Any:
+    result = _run(writer, inner_request(writer, request))
+    keep_reference(writer, request, result)
     return result
 
 
@@ -283,8 +295,9 @@ def _file(request: Request) -> Path:
     name, folder = (str(request.plain(key) or "") for key in ("file_name", "file_path"))
     path = Path(folder, name)
     try:
+        allowed_path(path, "file_path", program_roots())
         there = bool(name) and path.is_file()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ParameterError) as error:
         raise PermanentError(f"LIMS: {request.command}: {path}: {error}") from error
     if not there:
         raise PermanentError(f"LIMS: {request.command}: {path}: no such file")
@@ -321,4 +334,9 @@ COMMANDS: Mapping[str, Command] = {
     "insert_dimple_result": _store_refinement,
     "insert_metal_id_result": _store_refinement,
     **{name: _screening(kind) for name, kind in SCREENING_COMMANDS.items()},
+    "buffer": _run_buffered,
+    **MXMR_COMMANDS,
+    **ACQUISITION_COMMANDS,
+    **MICROSCOPY_COMMANDS,
+    **RETRIEVAL_COMMANDS,
 }

@@ -71,7 +71,7 @@ def register_program(
         parent: the program whose results it takes.
         upstream: what that program was, where the pipeline depends on it.
     """
-    mark = _mark(request)
+    mark = mark_of(request)
     writer.lock(mark)
     found = _find_marked(writer, mark, job)
     if found is not None:
@@ -209,7 +209,8 @@ def program_of_scaling(writer: Writer, scaling: int) -> int | None:
     return None if found[0] is None else int(found[0])
 
 
-def _mark(request: str) -> str:
+def mark_of(request: str) -> str:
+    """Return the text that tells a request from all others in a column of text."""
     digest = hashlib.sha1(request.encode(), usedforsecurity=False).hexdigest()
     return f"zocelery={digest[:20]}"
 

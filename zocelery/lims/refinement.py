@@ -1,12 +1,14 @@
 """Refinement against merged data (DIMPLE and the like) in the LIMS."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from zocelery.errors import PermanentError
+from zocelery.allowed_files import allowed_path, program_roots
+from zocelery.errors import ParameterError, PermanentError
 from zocelery.lims.programs import (
     SUCCESS,
     add_attachment,
@@ -140,7 +142,13 @@ class Refinement(_Model):
 
 
 def store_refinement(writer: Writer, request: str, refinement: Refinement) -> int:
-    """Return the id of the MXMRRun row; program, blobs and files go with it."""
+    """Return the id of the MXMRRun row; program, blobs and files go with it.
+
+    Raises:
+        PermanentError: a file is outside of the allowed folders; those who read the
+            LIMS would be given it.
+    """
+    _check_files(refinement)
     told = refinement.auto_proc_program
     program = refinement.mxmrrun.auto_proc_program_id or register_program(
         writer, request, program=told.programs, command_line=told.command_line
@@ -165,6 +173,24 @@ def store_refinement(writer: Writer, request: str, refinement: Refinement) -> in
             rank=file.importance_rank,
         )
     return made
+
+
+def _check_files(refinement: Refinement) -> None:
+    roots = program_roots()
+    for key, path in _files(refinement):
+        try:
+            allowed_path(path, key, roots)
+        except ParameterError as error:
+            raise PermanentError(f"LIMS: refinement: {error}") from error
+
+
+def _files(refinement: Refinement) -> Iterator[tuple[str, Path]]:
+    """Yield the files that it names, each with its key."""
+    for file in refinement.attachments:
+        yield "attachments.file_path", Path(file.file_path, file.file_name)
+    for blob in refinement.blobs:
+        for view in filter(None, (blob.view1, blob.view2, blob.view3)):
+            yield "blobs.view", Path(blob.filepath or ".", view)
 
 
 def _store_blobs(writer: Writer, refinement: int, blobs: Sequence[Blob]) -> None:

@@ -1,0 +1,1 @@
+"""The bridge: what Zocalo's clients and services send becomes runs and tasks here."""

@@ -1,0 +1,1 @@
+"""Rules: what a data collection asks for by itself, and why."""

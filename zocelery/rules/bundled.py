@@ -1,0 +1,143 @@
+"""The rules that ship with zocelery: sensible at a beamline that has none of its own.
+
+Live analysis is asked for when a collection starts, and again when it ends: it runs
+once, whichever of the two is heard first.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from zocelery.errors import ParameterError
+from zocelery.rules.decision import Invocation, Rule, rule
+from zocelery.rules.predicates import (
+    has_partner,
+    is_characterization,
+    is_end,
+    is_grid,
+    is_mesh_3d,
+    is_rotation,
+    is_screening,
+    is_start,
+)
+from zocelery.rules.scenario import Scenario
+from zocelery.settings import current_settings
+
+PIPELINES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "xia2/DIALS": ("xia2", {"pipeline": "dials"}),
+    "xia2/3dii": ("xia2", {"pipeline": "3dii"}),
+    "autoPROC": ("autoproc", {}),
+    "fast_dp": ("fast-dp", {}),
+}
+"""ISPyB's names of pipelines: the recipe and its parameters."""
+
+
+@rule("grid-scan-3d", when=is_grid & has_partner & (is_start | is_end))
+def grid_scan_3d(scenario: Scenario) -> Iterator[Invocation]:
+    """Centre in three dimensions as soon as both grids of a pair are known."""
+    assert scenario.pair is not None
+    (first, second), pair = scenario.pair.dcids, scenario.pair
+    parameters = {
+        "live": True,
+        "images_xy": images_of(pair.first),
+        "images_xz": images_of(pair.second),
+        "gridinfo_xy": pair.first["ispyb_dc_info"]["gridinfo"],
+        "gridinfo_xz": pair.second["ispyb_dc_info"]["gridinfo"],
+        "dcid_xy": first,
+        "dcid_xz": second,
+        "dcid": second,
+        "dcgid": scenario.group,
+        "beamline": scenario.beamline,
+    }
+    yield Invocation("grid-scan-3d", parameters, key=f"grid-pair:{first}:{second}")
+
+
+@rule("grid-scan", when=is_grid & ~has_partner & (is_end | (is_start & ~is_mesh_3d)))
+def grid_scan(scenario: Scenario) -> Iterator[Invocation]:
+    """Centre in two dimensions; one of a pair waits for the other until it ends."""
+    parameters = {
+        "live": True,
+        "dcgid": scenario.group,
+        "beamline": scenario.beamline,
+    }
+    yield Invocation("grid-scan", parameters, key=f"grid:{scenario.dcid}")
+
+
+@rule(
+    "per-image-analysis",
+    when=(is_rotation | is_screening | is_characterization) & (is_start | is_end),
+)
+def per_image_analysis(scenario: Scenario) -> Iterator[Invocation]:
+    """Count the spots while the images are being written."""
+    key = f"per-image-analysis:{scenario.dcid}"
+    yield Invocation("per-image-analysis", {"live": True}, key=key)
+
+
+@rule("processing", when=is_rotation & is_end)
+def processing(scenario: Scenario) -> Iterator[Invocation]:
+    """Process a rotation: the preferred pipeline first, the others behind it."""
+    names = list(current_settings().rules.pipelines)
+    preferred = scenario.preferred_processing
+    first = preferred if preferred in names else next(iter(names), None)
+    for name in sorted(names, key=lambda one: one != first):
+        recipe, parameters = _pipeline(name)
+        known = {"space_group": scenario.space_group, "unit_cell": _cell(scenario)}
+        if name in ("autoPROC", "fast_dp"):
+            known = {"image": first_image_of(scenario.parameters)}
+        yield Invocation(
+            recipe,
+            {**known, **parameters},
+            urgency="live" if name == first else "reprocessing",
+            key=f"processing:{scenario.dcid}:{name}",
+        )
+
+
+RULES: tuple[Rule, ...] = (grid_scan_3d, grid_scan, per_image_analysis, processing)
+
+
+def images_of(parameters: Mapping[str, Any]) -> str:
+    """Return the images of a data collection, `FILE:FIRST:LAST`.
+
+    Raises:
+        ParameterError: the LIMS does not say where they are.
+    """
+    directory, pattern = _file(parameters)
+    first, last = (parameters.get(f"ispyb_image_{n}") for n in ("first", "last"))
+    if first is None or last is None:
+        raise ParameterError(
+            f"data collection {parameters.get('ispyb_dcid')}: the LIMS does not say "
+            "which images it has"
+        )
+    return f"{PurePosixPath(directory, pattern)}:{first}:{last}"
+
+
+def first_image_of(parameters: Mapping[str, Any]) -> str:
+    """Return the file of the first image, or the master file."""
+    path = str(PurePosixPath(*_file(parameters)))
+    first = parameters.get("ispyb_image_first")
+    return path % first if "%" in path and first is not None else path
+
+
+def _file(parameters: Mapping[str, Any]) -> tuple[str, str]:
+    directory = parameters.get("ispyb_image_directory")
+    pattern = parameters.get("ispyb_image_pattern")
+    if not directory or not pattern:
+        raise ParameterError(
+            f"data collection {parameters.get('ispyb_dcid')}: the LIMS does not say "
+            "where its images are"
+        )
+    return str(directory), str(pattern)
+
+
+def _cell(scenario: Scenario) -> str | None:
+    if scenario.unit_cell is None:
+        return None
+    return ",".join(f"{value:g}" for value in scenario.unit_cell)
+
+
+def _pipeline(name: str) -> tuple[str, Mapping[str, Any]]:
+    if name not in PIPELINES:
+        raise ParameterError(
+            f"rules.pipelines: {name!r:.60} is none of {', '.join(PIPELINES)}"
+        )
+    return PIPELINES[name]
