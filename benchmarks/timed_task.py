@@ -11,7 +11,12 @@ TIMED_ANALYSIS = "benchmark.analysis"
 CPU_SECONDS = "cpu-seconds"
 
 
-@recipe_task(TIMED_ANALYSIS, queue="images", parameters=PerImageAnalysisParameters)
+@recipe_task(
+    TIMED_ANALYSIS,
+    queue="images",
+    bundle=16,
+    parameters=PerImageAnalysisParameters,
+)
 def timed_analysis(step: Step) -> dict[str, Any]:
     """Analyse one image, and say how much CPU time that took."""
     start = time.thread_time()

@@ -7,7 +7,7 @@ published by the node's own task when it knows what to send, from this same canv
 """
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,10 @@ from zocelery.queues import HIGHEST_PRIORITY
 from zocelery.recipe import DEFAULT_CHANNEL, Node
 from zocelery.records import FanRecord, Fans
 
+BUNDLE_TASK = "zocelery.bundle"
+"""Runs a node on several members of a stream, one after the other."""
+BundleMember = tuple[str, str, Any]
+"""What a bundle brings of each: the id of its unit, its item and its payload."""
 FORWARD_TASK = "zocelery.forward"
 """Passes the end of a stream on as one part of an outer chord."""
 LONGEST_PLAIN_PAYLOAD = 400
@@ -30,6 +34,8 @@ MARK_TASK = "zocelery.mark"
 """Says, when it is taken from a queue, that all before it has been taken."""
 LIVE_IN_ROWS = (TaskKind.WATCH, TaskKind.WRAPPER)
 """Their messages are acknowledged as soon as a row is stored for them."""
+KEPT_CHORDS = 100
+"""Chords of streams whose bodies are kept: each member asks for them."""
 LONGEST_CHAIN = 8
 """Nodes: a longer straight run of a recipe is published in pieces."""
 
@@ -73,6 +79,7 @@ class Canvas:
         self.plan = plan
         self._fans = fans
         self._reused = reused
+        self._chords: dict[tuple[str, str], tuple[str, Signature[Any]]] = {}
         redis_broker = app.conf.broker_url.startswith(("redis", "unix"))
         # Kombu's Redis transport serves the lowest number first.
         self._priority = HIGHEST_PRIORITY - priority if redis_broker else priority
@@ -91,6 +98,55 @@ class Canvas:
             first.set(compression="zlib")
         followers = self._followers(name, unit) if place == RUN_ITSELF else []
         return chain(first, *followers) if followers else first
+
+    def bundle(
+        self, name: str, place: Place, members: Sequence[BundleMember]
+    ) -> Signature[Any]:
+        """Return what runs node `name` on several members of a stream.
+
+        Args:
+            name: the node; not a gather.
+            place: where one of them runs: only their items differ.
+            members: at least two.
+        """
+        spec = self._spec(name)
+        items = f"#{members[0][1]} to #{members[-1][1]}"
+        signature = Signature(
+            BUNDLE_TASK,
+            args=(self.run, name, place.stream, str(place.depth), members),
+            options={
+                "task_id": identity.bundle_id(unit for unit, _, _ in members),
+                "queue": spec.queue,
+                "priority": self._priority,
+                "argsrepr": f"{name} {items} of run {self.run[:8]}",
+                "kwargsrepr": "",
+            },
+            app=self.app,
+        )
+        if any(len(json.dumps(m)) > LONGEST_PLAIN_PAYLOAD for _, _, m in members):
+            signature.set(compression="zlib")
+        return signature
+
+    def part_options(self, name: str, place: Place) -> Mapping[str, Any]:
+        """Return the publishing options that make a node's message part of a chord.
+
+        Empty if it carries no part.
+        """
+        gather, spec = self.plan.carried_gather(name), self.plan.spec(name)
+        # The message of a task that lives in a row ends long before the task does.
+        if gather is None or spec is None or spec.kind in LIVE_IN_ROWS:
+            return {}
+        return chords.header_options(*self.chord_of(gather, place))
+
+    def arguments(self, name: str, payload: Any, place: Place) -> tuple[Any, ...]:
+        """Return the arguments of a node's task.
+
+        The payload comes first: in a chain it is the answer of the node before.
+        """
+        args = (payload, self.run, name)
+        if not place.depth:
+            return args
+        return (*args, place.item, place.stream, str(place.depth))
 
     def gather_body(self, gather: str, place: Place) -> Signature[Any]:
         """Return the body of the chord of `gather` for the scope at `place`."""
@@ -111,7 +167,21 @@ class Canvas:
         return self.stream_chord(gather, place.stream)
 
     def stream_chord(self, gather: str, stream: str) -> tuple[str, Signature[Any]]:
-        """Return id and body of the chord of `gather` over the members of a stream."""
+        """Return id and body of the chord of `gather` over the members of a stream.
+
+        The same object for each member: it must not be changed.
+        """
+        known = self._chords.get((gather, stream))
+        if known is None:
+            known = self._make_stream_chord(gather, stream)
+            if len(self._chords) >= KEPT_CHORDS:
+                self._chords.clear()
+            self._chords[gather, stream] = known
+        return known
+
+    def _make_stream_chord(
+        self, gather: str, stream: str
+    ) -> tuple[str, Signature[Any]]:
         record = self._fans.fan(self.run, stream)
         chord = identity.chord_id(stream, gather)
         outer = self.outer_place(record)
@@ -176,22 +246,17 @@ class Canvas:
     def _signature(self, name: str, unit: str, place: Place) -> Signature[Any]:
         """Return a node's signature, as a part of the chord that it carries, if any."""
         signature = self._bare(name, unit, place)
-        gather = self.plan.carried_gather(name)
-        spec = self.plan.spec(name)
-        # The message of a task that lives in a row ends long before the task does.
-        ends_with_task = spec is not None and spec.kind not in LIVE_IN_ROWS
-        if gather is not None and ends_with_task:
-            signature.set(**chords.header_options(*self.chord_of(gather, place)))
+        signature.set(**self.part_options(name, place))
         return signature
 
-    def _bare(self, name: str, unit: str, place: Place) -> Signature[Any]:
+    def _spec(self, name: str) -> TaskSpec:
         spec = self.plan.spec(name)
         if spec is None:
             raise ValueError(f"node {name!r} is served by somebody else")
-        # The payload comes first: in a chain it is the answer of the node before.
-        args: tuple[str, ...] = (self.run, name)
-        if place.depth:
-            args = (*args, place.item, place.stream, str(place.depth))
+        return spec
+
+    def _bare(self, name: str, unit: str, place: Place) -> Signature[Any]:
+        spec = self._spec(name)
         where = f" #{place.item}" if place.item else ""
         node = self.plan.recipe.nodes[name]
         if unit in self._reused:
@@ -200,7 +265,7 @@ class Canvas:
             queue, limits = spec.queue, _limits(node, spec)
         return Signature(
             celery_name(spec.name),
-            args=args,
+            args=self.arguments(name, None, place)[1:],
             options={
                 "task_id": unit,
                 "queue": queue,

@@ -11,6 +11,9 @@ from pydantic import BaseModel
 from zocelery.errors import RecipeError
 from zocelery.recipe import DEFAULT_CHANNEL, Node
 
+ELSEWHERE = "zocelery-elsewhere"
+"""Among a node's other keys: somebody else serves its queue, whatever tasks there are."""
+
 
 class TaskKind(StrEnum):
     """How a task is run."""
@@ -57,6 +60,9 @@ class TaskSpec:
     """Draws the task's answer as text for a terminal."""
     warm_up: Callable[[], None] | None = None
     """Called once in a worker before it forks: compiles, fills caches."""
+    bundle: int = 1
+    """The most members of a fan-out that one message may bring, for it costs as much as
+    milliseconds of work."""
     summary: str = ""
     """First line of the task's docstring."""
     aliases: tuple[str, ...] = field(default=())
@@ -114,7 +120,7 @@ class Catalogue:
         """Whether the node's messages go to a queue that somebody else serves."""
         if node.task or node.wrapper:
             return False
-        if node.topic or node.exchange:
+        if node.topic or node.exchange or node.extra.get(ELSEWHERE):
             return True
         return node.queue in self._foreign
 

@@ -24,7 +24,7 @@ from zocelery.errors import PermanentError
 logger = logging.getLogger(__name__)
 COME_BACK_SECONDS = 10
 SUSPECT = "zocelery_suspect"
-"""A header: the message may kill its worker once more."""
+"""A header: the message comes again, and if true it may kill its worker once more."""
 SUSPECT_LEASE = "suspect"
 """Held by the only message that may kill its worker once more."""
 
@@ -58,6 +58,11 @@ class DeliveredTask(Task[Any, Any]):
     def is_redelivered(self) -> bool:
         """Whether the broker has delivered the running task's message before."""
         return bool((self.request.delivery_info or {}).get("redelivered"))
+
+    def comes_again(self) -> bool:
+        """Whether the running task may have run before, in this message or another."""
+        sent_again = self.request.get(SUSPECT) is not None
+        return sent_again or self.is_redelivered() or self.request.retries > 0
 
     @contextmanager
     def survived(self) -> Iterator[None]:

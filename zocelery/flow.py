@@ -7,7 +7,10 @@ gathers hear of it, and nobody waits for it.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from redis.exceptions import RedisError
 
 from zocelery import chords
 from zocelery.canvas import Place
@@ -57,6 +60,22 @@ def has_room(context: RunContext) -> bool:
     return not most or context.store.open_count(context.run) <= most
 
 
+@contextmanager
+def announced(context: RunContext, node: str, units: Sequence[str]) -> Iterator[None]:
+    """Count units before they are published inside, and no more if they cannot be.
+
+    Otherwise the run would wait for ever for what nobody works on.
+    """
+    store, run = context.store, context.run
+    store.open_units(run, node, units)
+    try:
+        yield
+    except Exception:
+        with suppress(RedisError):
+            store.withdraw_units(run, node, units)
+        raise
+
+
 def refuse_too_many(
     context: RunContext, node: str, stream: str, items: Sequence[str]
 ) -> None:
@@ -85,14 +104,14 @@ def shed_surplus(
     client, key = context.store.client, f"{PREFIX}run:{context.run}"
     parts = ("opened", "counts", _NAME, "names")
     keys = [key, *(f"{key}:{part}" for part in parts)]
-    args = [node, _slots(context, node), _NAME, *places]
+    args = [node, slots(context, node), _NAME, *places]
     answers = client.register_script(_DECIDE)(keys=keys, args=args) if places else ()
     gone = [unit for unit, drop in zip(places, answers, strict=True) if drop]
     _end(context, node, {unit: places[unit] for unit in gone}, source)
     return set(gone)
 
 
-def _slots(context: RunContext, node: str) -> int:
+def slots(context: RunContext, node: str) -> int:
     """Return how many units the workers that live can run at once for the node."""
     spec = context.plan.spec(node)
     if spec is None:

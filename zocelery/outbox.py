@@ -4,19 +4,18 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from typing import Any
 
 from celery import Signature
-from redis.exceptions import RedisError
 
 from zocelery import chords, identity
+from zocelery.bundling import signatures
 from zocelery.canvas import Place
 from zocelery.catalogue import ChannelKind
 from zocelery.context import RunContext
 from zocelery.egress import send_to_foreign_queue
 from zocelery.errors import PermanentError
-from zocelery.flow import refuse_too_many, shed_surplus
+from zocelery.flow import announced, refuse_too_many, shed_surplus
 from zocelery.messages import Emission
 from zocelery.parts import own_parts, passed_on_parts
 from zocelery.plan import ERROR_CHANNEL, Edge, Fan
@@ -65,10 +64,14 @@ class Outbox:
             PermanentError: a channel for one message is used twice, or a member of a
                 stream comes without an item.
         """
+        if self._context.plan.edge(self._unit.node, channel) is not None:
+            check_json(payload, self._unit.node)
+            self._send(channel, payload, item)
+
+    def _send(self, channel: str, payload: Any, item: str | None = None) -> None:
         edge = self._context.plan.edge(self._unit.node, channel)
         if edge is None:
             return
-        check_json(payload, self._unit.node)
         if edge.kind is ChannelKind.STREAM:
             self.send_members(channel, [Emission(channel, payload, item)])
             return
@@ -102,10 +105,15 @@ class Outbox:
         self._context.store.add_items(self._context.run, stream, items)
 
     def answer(self, payload: Any) -> None:
-        """Send what the unit answered on its default output."""
+        """Send what the unit answered on its default output.
+
+        Raises:
+            PermanentError: it is not JSON.
+        """
+        check_json(payload, self._unit.node)
         self._answered = True
         if not self._unit.is_chained:
-            self.send(DEFAULT_CHANNEL, payload)
+            self._send(DEFAULT_CHANNEL, payload)
             return
         follower = self._context.canvas.chained(self._unit.node)
         if follower is not None:
@@ -158,10 +166,13 @@ class Outbox:
         for gather, part in unpaid:
             chord, body = context.canvas.chord_of(gather, unit.place)
             chords.arrive(context.app, chord, part, body)
-        _, still_open = context.store.finish_unit(
-            context.run, unit.id, unit.node, state, event, self._entries
+        own = self._own_chord()
+        paid = chords.part_of(context.app, own[0], unit.id) if own else chords.NO_PART
+        still_open, arrived = context.store.finish_unit(
+            context.run, unit.id, unit.node, state, event, self._entries, paid
         )
-        self.pay_own_part()
+        if not arrived:
+            self.pay_own_part()
         self.end_run_if_idle(still_open)
         return still_open
 
@@ -171,10 +182,15 @@ class Outbox:
         Celery would do it after the task has returned; but what goes wrong there, for
         instance because Redis is away, is not tried again.
         """
+        own = self._own_chord()
+        if own is not None:
+            chords.arrive(self._context.app, own[0], self._unit.id, own[1])
+
+    def _own_chord(self) -> tuple[str, Signature[Any]] | None:
         gather = self._context.plan.carried_gather(self._unit.node)
-        if self._unit.carries and gather is not None:
-            chord, body = self._context.canvas.chord_of(gather, self._unit.place)
-            chords.arrive(self._context.app, chord, self._unit.id, body)
+        if not self._unit.carries or gather is None:
+            return None
+        return self._context.canvas.chord_of(gather, self._unit.place)
 
     def flush(self) -> None:
         """Hand over now what was left for gathers; it would be at the end anyway."""
@@ -200,26 +216,12 @@ class Outbox:
                 self._leave(target, ok=True, value=payload)
             elif context.plan.spec(target) is None:
                 if context.runs(target):  # else it has had its message before
-                    send_to_foreign_queue(context, target, payload)
+                    unit = self._child(edge.channel, target, None, copy)
+                    send_to_foreign_queue(context, target, payload, unit)
             else:
                 unit = self._child(edge.channel, target, None, copy)
-                with self._announced(target, [unit]):
+                with announced(context, target, [unit]):
                     context.canvas.node(target, unit, payload, place).apply_async()
-
-    @contextmanager
-    def _announced(self, node: str, units: Sequence[str]) -> Iterator[None]:
-        """Count units before they are published, and no more if they cannot be.
-
-        Otherwise the run would wait for ever for what nobody works on.
-        """
-        store, run = self._context.store, self._context.run
-        store.open_units(run, node, units)
-        try:
-            yield
-        except Exception:
-            with suppress(RedisError):
-                store.withdraw_units(run, node, units)
-            raise
 
     def _child(self, channel: str, node: str, item: str | None, copy: int = 0) -> str:
         return identity.child_unit(self._unit.id, channel, node, item, copy)
@@ -288,11 +290,10 @@ class Outbox:
             for unit in shed_surplus(context, target, places, source):
                 del units[unit]
         with (
-            self._announced(target, list(units)),
+            announced(context, target, list(units)),
             context.app.producer_pool.acquire(block=True) as producer,
         ):
-            for unit, payload in units.items():
-                signature = context.canvas.node(target, unit, payload, places[unit])
+            for signature in signatures(context, target, units, places):
                 signature.apply_async(producer=producer)
 
     def _leave_members(

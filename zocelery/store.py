@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from zocelery import store_scripts
+from zocelery.chords import NO_PART, PART_SCRIPT, Part
 from zocelery.leases import PREFIX, Leases
 from zocelery.records import Entry, FanRecord
 
@@ -57,7 +58,7 @@ class RunStore:
         self._create = client.register_script(store_scripts.CREATE)
         self._open = client.register_script(store_scripts.OPEN)
         self._withdraw = client.register_script(store_scripts.WITHDRAW)
-        self._finish = client.register_script(store_scripts.FINISH)
+        self._settle = client.register_script(store_scripts.settle(PART_SCRIPT))
         self._park = client.register_script(store_scripts.PARK)
         self._set_running = client.register_script(store_scripts.SET_RUNNING)
         self._fans: dict[tuple[str, str], FanRecord] = {}
@@ -125,6 +126,16 @@ class RunStore:
         state, stopped = self.client.hmget(self._key(run), "state", "stopped")
         return state in ("cancelled", None) or stopped is not None
 
+    def seconds_misunderstood(self, run: str) -> float:
+        """Return for how long no janitor has known all tasks of the run: from now."""
+        now, key = time.time(), self._key(run)
+        self.client.hsetnx(key, "misunderstood", now)
+        return now - float(self.client.hget(key, "misunderstood") or now)
+
+    def note_understood(self, run: str) -> None:
+        """Note that a janitor knows all tasks of the run."""
+        self.client.hdel(self._key(run), "misunderstood")
+
     def end_run(self, run: str, state: str, expires: int) -> None:
         """Mark the run as ended and let its live state expire.
 
@@ -170,7 +181,8 @@ class RunStore:
         state: str,
         event: Mapping[str, Any],
         entries: Sequence[tuple[str, Entry]] = (),
-    ) -> tuple[bool, int]:
+        part: Part = NO_PART,
+    ) -> tuple[int, bool]:
         """Record the end of a unit, its event and what it leaves for gathers.
 
         Args:
@@ -180,9 +192,10 @@ class RunStore:
             state: "done", "failed", "skipped" or "cancelled".
             event: what live listeners are told.
             entries: pairs of a gather's unit id and the entry that it shall find.
+            part: of a chord; it arrives as well unless it may complete the chord.
 
         Returns:
-            Whether this was the first time, and how many units are still under way.
+            How many units are still under way, and whether the part has arrived.
         """
         keys = [
             self._key(run),
@@ -196,8 +209,9 @@ class RunStore:
         args = [unit, state, json.dumps(event), node]
         for _, entry in entries:
             args += [entry.key, entry.dump()]
-        first, still_open = self._finish(keys=keys, args=args)
-        return bool(first), int(still_open)
+        own = (len(part.keys), len(part.args), *part.args)
+        still_open, arrived = self._settle(keys=[*part.keys, *keys], args=[*own, *args])
+        return int(still_open), bool(arrived)
 
     def park_unit(
         self, run: str, unit: str, node: str, event: Mapping[str, Any]
@@ -221,6 +235,10 @@ class RunStore:
     def is_finished(self, run: str, unit: str) -> bool:
         """Whether the unit has ended before."""
         return bool(self.client.sismember(self._key(run, "finished"), unit))
+
+    def is_opened(self, run: str, unit: str) -> bool:
+        """Whether the unit has been counted and published, ended or not."""
+        return bool(self.client.sismember(self._key(run, "opened"), unit))
 
     def counts(self, run: str) -> dict[str, dict[str, int]]:
         """Return for each node how many units are known and how they ended."""

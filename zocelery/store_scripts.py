@@ -60,6 +60,37 @@ return {1, open}
 """
 """Records the end of a unit and what it leaves for gathers, once."""
 
+_SETTLE = """
+local function finish(KEYS, ARGV) %s end
+local function arrive(KEYS, ARGV) %s end
+local function rest(list, first)
+  local found = {}
+  for i = first, #list do found[#found + 1] = list[i] end
+  return found
+end
+local keys, args = tonumber(ARGV[1]), tonumber(ARGV[2])
+local open = finish(rest(KEYS, keys + 1), rest(ARGV, args + 3))[2]
+if keys == 0 then return {open, 0} end
+local size, more = redis.call('GET', KEYS[3]), redis.call('GET', KEYS[2])
+local all = size and tonumber(size) + tonumber(more or 0)
+if all and redis.call('SCARD', KEYS[4]) + 1 >= all then return {open, 0} end
+arrive(KEYS, rest(ARGV, 3))
+return {open, 1}
+"""
+
+
+def settle(part_script: str) -> str:
+    """Return the script that records an end and lets a part of a chord arrive with it.
+
+    A part that may complete its chord is left to Celery, which then publishes the body.
+
+    Args:
+        part_script: Celery's own, which counts a part. What it is given comes first,
+            and before the arguments stands how many keys and arguments these are.
+    """
+    return _SETTLE % (FINISH, part_script)
+
+
 PARK = """
 if redis.call('SISMEMBER', KEYS[5], ARGV[1]) == 0
     and redis.call('SADD', KEYS[2], ARGV[1]) == 1 then

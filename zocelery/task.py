@@ -36,7 +36,7 @@ from zocelery.execution import end_gather, end_unit, make_step, start_try
 from zocelery.gather import NothingReachedError
 from zocelery.logs import log_context
 from zocelery.long_row import store_long_task
-from zocelery.outbox import Outbox, check_json
+from zocelery.outbox import Outbox
 from zocelery.parking import parked
 from zocelery.recipe import Retry
 from zocelery.registry import TaskFunction
@@ -70,6 +70,7 @@ def recipe_task(
     check: Callable[[Mapping[str, Any]], None] | None = None,
     picture: Callable[[Any], str] | None = None,
     warm_up: Callable[[], None] | None = None,
+    bundle: int = 1,
 ) -> Callable[[TaskFunction], TaskFunction]:
     """Make a function of a `Step` a task that recipes can name.
 
@@ -85,6 +86,8 @@ def recipe_task(
         check: looks at a node's parameters before a run starts; raises a UserError.
         picture: draws an answer as text for a terminal.
         warm_up: called once in each worker of the queue before it forks.
+        bundle: the most members of a fan-out that one message may bring when many are
+            sent at once; more than 1 only for a task of milliseconds.
 
     Returns:
         A decorator that leaves the function as it is, to be called in tests.
@@ -103,6 +106,7 @@ def recipe_task(
             check=check,
             picture=picture,
             warm_up=warm_up,
+            bundle=bundle,
             summary=summary,
             aliases=aliases,
         )
@@ -186,7 +190,7 @@ class RecipeTask(DeliveredTask):
         self, context: RunContext, unit: Unit, outbox: Outbox, payload: Any
     ) -> Any:
         is_gather = context.plan.is_gather(unit.node)
-        comes_again = self.is_redelivered() or self.request.retries > 0
+        comes_again = self.comes_again()
         once = is_gather or comes_again or not unit.place.stream
         if once and context.store.is_finished(context.run, unit.id):
             return self._answer_again(context, unit, outbox)
@@ -234,7 +238,6 @@ class RecipeTask(DeliveredTask):
         with ended_after(self._limit(context)):
             answer = registry.task_function(self.spec)(step)
         if answer is not None:
-            check_json(answer, unit.node)
             outbox.answer(answer)
             if unit.is_chained:
                 context.store.save_answer(context.run, unit.id, answer)

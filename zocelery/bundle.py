@@ -1,0 +1,144 @@
+"""Bundles: what a worker does with a message that brings several members of a fan-out.
+
+They are run one after the other, each as if its own message had come. The bundle's
+message is acknowledged when all have ended; one that comes again, because its worker
+died, is taken apart: from then on each member has a message of its own.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import shared_task
+from celery.exceptions import Ignore, Reject
+from celery.exceptions import Retry as CeleryRetry
+
+from zocelery import dead_letter
+from zocelery.canvas import BUNDLE_TASK, BundleMember, Place, celery_name
+from zocelery.context import RunContext, get_context
+from zocelery.deliveries import SUSPECT, DeliveredTask
+from zocelery.errors import PermanentError
+from zocelery.logs import log_context
+from zocelery.task import PASSING_ERRORS, RecipeTask
+
+logger = logging.getLogger(__name__)
+LONGEST_SECONDS = 0.25
+"""Members that have not begun by then get messages of their own: other slots may have
+time for them, and what is more urgent waits no longer."""
+
+
+@shared_task(
+    bind=True,
+    base=DeliveredTask,
+    name=BUNDLE_TASK,
+    ignore_result=True,
+    max_retries=None,
+)
+def bundle(
+    self: DeliveredTask,
+    run: str,
+    node: str,
+    stream: str,
+    depth: str,
+    members: Sequence[BundleMember],
+) -> None:
+    """Run a node on several members of a stream."""
+    with log_context(run=run, node=node):
+        try:
+            context = get_context(self.app, run)
+            found = _Bundle(self, context, node, stream, int(depth), members)
+            found.run()
+        except (Ignore, Reject, CeleryRetry):
+            raise
+        except PASSING_ERRORS as error:
+            self.give_back(error)
+        except Exception as error:  # whatever it is, its message is kept
+            dead_letter.park(self, error)
+            raise Ignore from error
+
+
+@dataclass(frozen=True)
+class _Bundle:
+    """A message with several members, and the task that received it."""
+
+    task: DeliveredTask
+    context: RunContext
+    node: str
+    stream: str
+    depth: int
+    members: Sequence[BundleMember]
+
+    def run(self) -> None:
+        """Run the members, or give each a message of its own."""
+        if self.task.is_redelivered() or self.task.request.retries:
+            self._take_apart()
+            return
+        recipe_task = self._recipe_task()
+        late, waiting = time.monotonic() + LONGEST_SECONDS, iter(self.members)
+        for unit, item, payload in waiting:
+            self._run_member(recipe_task, unit, item, payload)
+            if time.monotonic() > late:
+                self._send_alone(waiting, {})
+
+    def _recipe_task(self) -> RecipeTask:
+        known = self.node in self.context.recipe.nodes
+        spec = self.context.plan.spec(self.node) if known else None
+        if spec is None:
+            raise PermanentError(f"the run has no node {self.node!r} with a task")
+        found = self.task.app.tasks[celery_name(spec.name)]
+        if not isinstance(found, RecipeTask):
+            raise PermanentError(f"{found.name} is no recipe's task")
+        return found
+
+    def _run_member(
+        self, recipe_task: RecipeTask, unit: str, item: str, payload: Any
+    ) -> None:
+        """Run one member as its own message would be."""
+        context, own = self.context, self.task.request
+        place = Place(self.stream, item, self.depth)
+        args = context.canvas.arguments(self.node, payload, place)
+        part = context.canvas.part_options(self.node, place)
+        recipe_task.push_request(
+            id=unit,
+            args=args,
+            kwargs={},
+            group=part.get("group_id"),
+            group_index=part.get("group_index"),
+            chord=part.get("chord"),
+            called_directly=False,
+            correlation_id=unit,
+            delivery_info=own.delivery_info,
+            headers={},
+            hostname=own.hostname,
+            ignore_result=True,
+            root_id=own.root_id,
+        )
+        try:
+            recipe_task(*args)
+        except (Ignore, CeleryRetry):
+            pass  # it has a message of its own now, or needs none
+        except Reject as error:  # which it could not be given: all come again
+            raise Reject(str(error), requeue=True) from error
+        finally:
+            recipe_task.pop_request()
+
+    def _take_apart(self) -> None:
+        """Give each member a message of its own: the next death tells who is to blame.
+
+        Those that have ended are answered again by it.
+        """
+        limit = self.context.deployment.settings.workers.delivery_limit
+        deaths = self.context.store.leases.count_delivery(str(self.task.request.id))
+        self._send_alone(self.members, {SUSPECT: limit > 1 and deaths > 0})
+
+    def _send_alone(
+        self, members: Iterable[BundleMember], headers: Mapping[str, Any]
+    ) -> None:
+        canvas = self.context.canvas
+        with self.task.app.producer_pool.acquire(block=True) as producer:
+            for unit, item, payload in members:
+                place = Place(self.stream, item, self.depth)
+                signature = canvas.node(self.node, unit, payload, place)
+                signature.apply_async(producer=producer, headers=dict(headers))
