@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zocelery.errors import ParameterError
-from zocelery.settings import current_settings
 
 
 def allowed_path(
@@ -35,7 +34,7 @@ def allowed_path(
     text = str(value)
     if not text or "\0" in text or (not text.isprintable() and _is_broken(text)):
         raise ParameterError(f"{key}: {_shown(text)} is not a path")
-    folders = current_settings().files.roots if roots is None else roots
+    folders = _configured_roots() if roots is None else roots
     if not folders:
         return Path(text)
     path = Path(os.path.realpath(text))
@@ -45,6 +44,27 @@ def allowed_path(
             f"{key}: {_shown(text)} is not below an allowed folder ({known})"
         )
     return path
+
+
+def program_roots() -> tuple[Path, ...]:
+    """Return the folders in which files of programs lie, () for everywhere.
+
+    Programs may read each other's folders, wherever those are.
+    """
+    from zocelery.settings import current_settings
+
+    settings = current_settings()
+    if not settings.files.roots:
+        return ()
+    own = (settings.wrappers.working_directory, *settings.wrappers.roots)
+    return (*settings.files.roots, *own)
+
+
+def _configured_roots() -> tuple[Path, ...]:
+    # imported here: a probe of files, which loads little, is told its roots
+    from zocelery.settings import current_settings
+
+    return current_settings().files.roots
 
 
 def _is_broken(text: str) -> bool:

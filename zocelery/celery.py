@@ -9,16 +9,17 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
+from amqp.exceptions import NotFound
 from celery import Celery, bootsteps, signals
-from kombu import Connection
+from kombu import Connection, Queue
 
 from zocelery import pulse, queues
 from zocelery.attendance import Attendance
 from zocelery.deliveries import forgive_running
 from zocelery.deployment import Deployment, current_deployment
+from zocelery.foreman import Foreman
 from zocelery.janitor import Janitor
 from zocelery.logs import set_up_logging
-from zocelery.long_task import Foreman
 from zocelery.registry import ENTRY_POINTS, load_tasks
 from zocelery.settings import Settings, current_settings
 from zocelery.versions import MESSAGE_VERSION, VERSION_HEADER
@@ -28,7 +29,11 @@ logger = logging.getLogger(__name__)
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
-    """Return Celery's configuration for one environment."""
+    """Return Celery's configuration for one environment.
+
+    What is not here is as Celery has it: JSON only, a closed channel ends the worker,
+    running tasks go on when the connection is lost.
+    """
     return {
         "broker_url": settings.broker.url,
         "result_backend": settings.redis.url,
@@ -43,18 +48,11 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_heartbeat": 60,
-        # a closed channel (406) must be seen, not papered over
-        "broker_channel_error_retry": False,
-        "task_serializer": "json",
-        "result_serializer": "json",
-        "accept_content": ["json"],
-        "result_accept_content": ["json"],
         # acknowledged when done; given back when the worker dies
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         # what fails without having been parked is dead-lettered by the broker
         "task_acks_on_failure": False,
-        "task_acks_on_timeout": True,
         # what is no task becomes a dead letter: Celery's own would throw it away
         "worker_consumer": "zocelery.dead_letter_gate:Gate",
         "worker_prefetch_multiplier": 1,
@@ -62,7 +60,6 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         # from a thread of the pool, while the main thread reads from the same socket:
         # with `threads` the worker then stands still until the heartbeat is missed.
         "worker_enable_prefetch_count_reduction": False,
-        "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": 30.0,
         # topic exchanges: delayed delivery on quorum queues needs them
         "task_queues": queues.work_queues(settings.broker),
@@ -77,25 +74,18 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_send_task_events": settings.workers.events,
         "result_expires": settings.redis.expires,
         "result_chord_expires": settings.redis.gather_expires,
-        "redis_socket_keepalive": True,
-        "redis_retry_on_timeout": True,
         "result_backend_always_retry": True,
         "result_backend_max_retries": 20,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
-        # RabbitMQ 4.3 refuses transient queues that are not exclusive
-        "control_queue_exclusive": True,
-        "event_queue_exclusive": True,
     }
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if settings.broker.is_redis:
-        return {
-            "visibility_timeout": 3600,
-            "unacked_restore_interval": 2,
-            "unacked_restore_throttle": 1,
-        }
+        # What a dead worker had is given back by `embedded`, and what takes longer than
+        # the usual hour is not done twice.
+        return {"visibility_timeout": settings.redis.gather_expires}
     return {
         "confirm_publish": True,
         "connect_retries_timeout": 60,
@@ -111,7 +101,9 @@ def make_app(settings: Settings) -> Celery:
     made = Celery(
         "zocelery",
         include=[
+            "zocelery.bundle",
             "zocelery.control",
+            "zocelery.serving",
             *(entry.module for entry in entry_points(group=ENTRY_POINTS)),
         ],
     )
@@ -142,7 +134,23 @@ def apply_topology(connection: Connection, settings: Settings) -> list[str]:
             bound.exchange.declare()
             bound.queue_declare()
             bound.queue_bind()
-    return [queue.name for queue in declared]
+    clients = [*queues.client_queues(settings), *queues.results_queues(settings)]
+    for queue in clients:
+        _declare_if_absent(connection, queue)
+    return [queue.name for queue in (*declared, *clients)]
+
+
+def _declare_if_absent(connection: Connection, queue: Queue) -> None:
+    """Declare a queue that may be somebody else's, then bind it if it is bound."""
+    try:
+        with connection.channel() as channel:
+            queue(channel).queue_declare(passive=True)
+    except NotFound:
+        with connection.channel() as channel:
+            queue(channel).queue_declare()
+    if queue.exchange.name:
+        with connection.channel() as channel:
+            queue(channel).queue_bind()
 
 
 class TopologyStep(bootsteps.StartStopStep):

@@ -12,8 +12,8 @@ from zocelery.deadlines import given_up
 from zocelery.deployment import current_deployment
 from zocelery.open_programs import close_programs_later
 from zocelery.outbox import END_RUN_TASK, ENDING_SECONDS, ending_lease, is_idle
+from zocelery.parking import first_error, parked_problems
 from zocelery.parts import stream_part
-from zocelery.store import RunStore
 from zocelery.task import PASSING_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,9 @@ def run_outcome(context: RunContext) -> tuple[str, str | None]:
         handled = row["state"] == "failed" and context.recipe.nodes[row["node"]].error
         if row["state"] in ("failed", "parked") and not handled:
             problems.append(f"{row['node']}: {row['error']}")
-    problems += _failed_fans(context, {row["node"] for row in rows})
+    known = {row["node"] for row in rows}
+    problems += parked_problems(context.store, context.run, known)
+    problems += _failed_fans(context, known)
     return ("failed", "; ".join(problems)) if problems else ("finished", None)
 
 
@@ -96,17 +98,6 @@ def _failed_fans(context: RunContext, known: set[str]) -> list[str]:
         failed = counts.get("failed", 0)
         hopeless = failed > 0 and not counts.get("done") and node not in known
         if hopeless and not context.plan.reachable_gathers(node):
-            reason = first_failure(context.store, context.run, node)
+            reason = first_error(context.store, context.run, node, "failed")
             problems.append(f"{node}: all {failed} failed; {reason}")
     return problems
-
-
-def first_failure(store: RunStore, run: str, node: str) -> str:
-    """Return the error of the first unit of `node` that failed."""
-    since = "0"
-    while events := store.events(run, since):
-        for _, event in events:
-            if event.get("node") == node and event.get("state") == "failed":
-                return str(event.get("error"))
-        since = events[-1][0]
-    return "no reason is known"

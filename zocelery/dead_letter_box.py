@@ -16,7 +16,8 @@ from celery import Celery
 
 from zocelery.canvas import celery_name
 from zocelery.dead_letter_format import DeadLetter, from_message
-from zocelery.queues import DEAD_LETTER_PREFIX, QUEUE_NAMES, dead_letter_queue
+from zocelery.queues import DEAD_LETTER_PREFIX, all_queue_names, dead_letter_queue
+from zocelery.settings import current_settings
 from zocelery.store import RunStore
 
 LEASE_SECONDS = 10.0
@@ -47,7 +48,7 @@ class Selection:
     def work_queues(self) -> tuple[str, ...]:
         """Return the queues whose dead letters are looked at."""
         named = (queue.removeprefix(DEAD_LETTER_PREFIX) for queue in self.queues)
-        return tuple(dict.fromkeys(named)) or QUEUE_NAMES
+        return tuple(dict.fromkeys(named)) or all_queue_names(current_settings())
 
     def fits(self, letter: DeadLetter) -> bool:
         """Whether a letter is meant."""

@@ -6,15 +6,15 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from zocelery.canvas import FORWARD_TASK, MARK_TASK
+from zocelery.canvas import BUNDLE_TASK, FORWARD_TASK, MARK_TASK
 from zocelery.dead_letter import PROPERTIES, REASON_PREFIX, REINJECTED_HEADER
 from zocelery.errors import InputFileError
 from zocelery.outbox import END_RUN_TASK
@@ -23,8 +23,10 @@ FORMAT = "zocelery dead letter 1"
 """First key of each exported line; the number goes up if old readers would err."""
 LARGEST_DECODED = 10_000_000
 """Bytes: what is larger is shown by its size only."""
-_ENGINE_TASKS = (FORWARD_TASK, MARK_TASK, END_RUN_TASK)
+_ENGINE_TASKS = (BUNDLE_TASK, FORWARD_TASK, MARK_TASK, END_RUN_TASK)
 """Tasks of a run that are no node's."""
+_BUNDLED = BUNDLE_TASK + ".member"
+"""Stands in for the task of what came in a bundle."""
 _ZLIB = ("application/x-gzip", "gzip", "zlib")
 """Names that kombu has for what zocelery compresses large messages with."""
 _STRIPPED_PREFIXES = (REASON_PREFIX, "x-death", "x-first-death-", "x-last-death-")
@@ -114,7 +116,32 @@ class DeadLetter:
     @property
     def node(self) -> str | None:
         """The node of the recipe that it is for, if any."""
-        return self.address.node if self.address else None
+        first = self.units[0].address if self.units else None
+        return first.node if first else None
+
+    @cached_property
+    def units(self) -> "Sequence[DeadLetter]":
+        """The letter itself; that of a bundle as if each member had come alone."""
+        args = self.arguments or []
+        if self.task != BUNDLE_TASK or len(args) != 5 or not isinstance(args[4], list):
+            return [self]
+        members = (m for m in args[4] if isinstance(m, list) and len(m) == 3)
+        return [self._alone(*args[:4], *member) for member in members]
+
+    def _alone(
+        self,
+        run: Any,
+        node: Any,
+        stream: Any,
+        depth: Any,
+        unit: Any,
+        item: Any,
+        payload: Any,
+    ) -> "DeadLetter":
+        headers = {**self.headers, "id": unit, "task": _BUNDLED}
+        headers.pop("compression", None)
+        body = json.dumps([[payload, run, node, item, stream, depth], {}, {}])
+        return replace(self, headers=headers, body=body.encode())
 
     @cached_property
     def error(self) -> str:

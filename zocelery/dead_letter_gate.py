@@ -10,7 +10,9 @@ import inspect
 import logging
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from celery.utils.saferepr import saferepr
@@ -18,10 +20,14 @@ from celery.worker.consumer import Consumer
 from kombu import compression
 
 from zocelery import dead_letter
+from zocelery.canvas import Place
+from zocelery.dead_letter_format import DeadLetter, from_message
 from zocelery.deliveries import forgive_running
 from zocelery.deployment import current_deployment
+from zocelery.parking import parked
 from zocelery.queues import QUEUE_NAMES
-from zocelery.task import RecipeTask
+from zocelery.task import PASSING_ERRORS, RecipeTask
+from zocelery.unit import Unit
 from zocelery.versions import VERSION_HEADER, newer_problem
 
 logger = logging.getLogger(__name__)
@@ -35,6 +41,7 @@ FLOOD_REFUSALS = 200
 FLOOD_SECONDS = 60.0
 """More refusals in that time are a flood: the broker moves the rest by itself, which
 takes a tenth of the time; what is no task must not hold up what is one."""
+PAUSE_SECONDS = 1.0
 LOGGED_REFUSALS = 20
 """So many refusals are logged one by one, then each thousandth."""
 
@@ -125,24 +132,37 @@ class Gate(Consumer):
         self.refuse(message, f"it is no valid task: {_describe(exc)}")
 
     def refuse(self, message: Any, problem: str) -> None:
-        """Publish `message` as a dead letter, then acknowledge it."""
+        """Publish `message` as a dead letter, tell its run, then acknowledge it."""
         if message.acknowledged:
             return
         self._refused += 1
         queue = self._queue_of(message)
         if self._refused <= LOGGED_REFUSALS or self._refused % 1000 == 0:
             logger.error("Refused message %d on %s: %s", self._refused, queue, problem)
-        if self._is_flooded() and self._broker_keeps(message):
-            message.reject_log_error(logger, self.connection_errors)
-            return
+        is_flood, reason = self._is_flooded(), f"refused: {problem}"
         try:
-            dead_letter.refuse(self.app, message, queue, f"refused: {problem}")
+            with parked_units(message, queue, reason) as is_unit:
+                if not is_flood or is_unit or not self._broker_keeps(message):
+                    settle = self._publish(message, queue, reason)
+                else:
+                    settle = message.reject_log_error
+        except PASSING_ERRORS as error:
+            logger.warning("Its run cannot be told, put back: %s", _describe(error))
+            time.sleep(PAUSE_SECONDS)  # it comes back at once
+            message.reject_log_error(logger, self.connection_errors, requeue=True)
+        else:
+            settle(logger, self.connection_errors)
+
+    def _publish(self, message: Any, queue: str, reason: str) -> Callable[..., None]:
+        """Publish `message` as a dead letter; return what then settles it."""
+        try:
+            dead_letter.refuse(self.app, message, queue, reason)
         except Exception as error:
             logger.warning("Left to the broker's dead-lettering: %s", _describe(error))
-            if self._broker_keeps(message):
-                message.reject_log_error(logger, self.connection_errors)
-        else:
-            message.ack_log_error(logger, self.connection_errors)
+            keeps = self._broker_keeps(message)
+            return message.reject_log_error if keeps else _leave
+        acknowledge: Callable[..., None] = message.ack_log_error
+        return acknowledge
 
     def _is_flooded(self) -> bool:
         """Whether so much is refused just now that reasons would hold up the rest."""
@@ -164,6 +184,38 @@ class Gate(Consumer):
         key = (message.delivery_info or {}).get("routing_key")
         known = self.app.amqp.queues
         return str(key if key in known else next(iter(known.consume_from), "control"))
+
+
+@contextmanager
+def parked_units(message: Any, queue: str, reason: str) -> Iterator[bool]:
+    """Tell the run of a refused message that it waits as a dead letter.
+
+    A run whose message a newer zocelery has sent is left alone: its state may have
+    another form.
+    """
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    # kombu has expanded it, or it cannot be read anyway
+    plain = {name: value for name, value in headers.items() if name != "compression"}
+    letter = replace(from_message(message, queue), headers=plain)
+    newer = newer_problem(headers.get(VERSION_HEADER))
+    told = f"{reason}; it waits as dead letter {letter.id[:8]}"
+    with ExitStack() as stack:
+        parts = () if newer else letter.units
+        entered = [stack.enter_context(_parked(part, told)) for part in parts]
+        yield any(entered)
+
+
+def _parked(letter: DeadLetter, told: str) -> AbstractContextManager[bool]:
+    address, ident = letter.address, letter.headers.get("id")
+    if address is None or not isinstance(ident, str):
+        return nullcontext(False)
+    place = Place(address.stream, address.item, address.depth)
+    unit = Unit(ident, address.node, place)
+    return parked(current_deployment(), address.run, unit, told)
+
+
+def _leave(*_: Any) -> None:
+    """Leave a message for the end of the connection: then the broker has it back."""
 
 
 def refuse_compression() -> None:

@@ -62,6 +62,13 @@ def take_back(app: Celery, deployment: Deployment, letter: DeadLetter) -> None:
     Raises:
         NotTakenBackError: the run is cancelled, or lost, or has gone on without it.
     """
+    for unit in letter.units:
+        _take_back(app, deployment, unit)
+    if len(letter.units) > 1:
+        deployment.store.client.delete(PREFIX + "deliveries:" + letter.id)
+
+
+def _take_back(app: Celery, deployment: Deployment, letter: DeadLetter) -> None:
     address, store = letter.address, deployment.store
     if address is None:
         return
@@ -72,14 +79,17 @@ def take_back(app: Celery, deployment: Deployment, letter: DeadLetter) -> None:
         )
     if store.state(run) == "cancelled":
         raise NotTakenBackError(f"run {run} has been cancelled; drop the letter")
+    if store.is_stopped(run):
+        raise NotTakenBackError(
+            f"run {run} was ended from outside; 'zocelery rerun' does it anew"
+        )
     parked, dropped = is_parked(store, run, unit), is_dropped(store, run, unit)
     if dropped and not parked:
         _check_that_nobody_was_told(get_context(app, run), address)
     store.client.delete(PREFIX + "deliveries:" + unit)
     if parked or dropped:
         store.client.delete(PREFIX + "lease:" + unit)  # nobody runs what is parked
-        if not address.stream:
-            deployment.history.reopen(run, unit)
+        deployment.history.reopen(run, unit)
         _reopen(deployment, letter, address)
 
 
@@ -89,9 +99,10 @@ def hold_open(deployment: Deployment, letter: DeadLetter) -> None:
     Done for many letters before the first is given up, so that a run ends once and not
     with each of them.
     """
-    address, store = letter.address, deployment.store
-    if address is not None and is_parked(store, address.run, letter.id):
-        _reopen(deployment, letter, address)
+    for unit in letter.units:
+        address, store = unit.address, deployment.store
+        if address is not None and is_parked(store, address.run, unit.id):
+            _reopen(deployment, unit, address)
 
 
 def give_up(
@@ -108,6 +119,14 @@ def give_up(
     Returns:
         What became of the unit, for people.
     """
+    hold_open(deployment, letter)
+    told = [_give_up(app, deployment, unit, reason) for unit in letter.units]
+    return "; ".join(dict.fromkeys(told))
+
+
+def _give_up(
+    app: Celery, deployment: Deployment, letter: DeadLetter, reason: str
+) -> str:
     address, store = letter.address, deployment.store
     if address is None:
         return "belongs to no run"

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from zocelery.settings import WrapperSettings
+from zocelery.cluster_settings import SlurmSettings
+from zocelery.settings import WrapperSettings, current_settings
 
 
 class Desk(Protocol):
@@ -17,8 +18,25 @@ class Desk(Protocol):
     timeout: float | None
     """Seconds that a try may take, as the recipe says."""
 
+    @property
+    def slurm(self) -> SlurmSettings:
+        """The clusters that there are."""
+
+    @property
+    def kept(self) -> Mapping[str, Any]:
+        """What `keep` was last given in this try, by whichever worker."""
+
     def must_stop(self) -> bool:
         """Whether the work shall end at once: then raise `StoppedError`."""
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants the work any more; else another worker goes on."""
+
+    def keep(self, kept: Mapping[str, Any], *, is_away: bool) -> None:
+        """Keep what another worker needs to go on with this try when this one is gone.
+
+        With `is_away` something goes on without any worker meanwhile.
+        """
 
     def tell_progress(
         self, message: str, seen: int = 0, expected: int | None = None
@@ -45,10 +63,25 @@ class NoDesk:
     def __init__(self, settings: WrapperSettings) -> None:
         """Offer `settings` and nothing else."""
         self.settings = settings
+        self.kept: Mapping[str, Any] = {}
+
+    @property
+    def slurm(self) -> SlurmSettings:
+        """The clusters of this process's configuration."""
+        return current_settings().slurm
 
     def must_stop(self) -> bool:
         """Go on."""
         return False
+
+    def is_cancelled(self) -> bool:
+        """Go on."""
+        return False
+
+    def keep(self, kept: Mapping[str, Any], *, is_away: bool) -> None:
+        """Keep it as long as this desk lasts."""
+        del is_away
+        self.kept = kept
 
     def tell_progress(
         self, message: str, seen: int = 0, expected: int | None = None

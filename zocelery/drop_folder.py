@@ -51,6 +51,8 @@ class StoredRequest(Frozen):
     """With its placeholders: the parameters fill it in when it is sent."""
     parameters: Mapping[str, Any]
     urgency: Urgency = "live"
+    deadline: float | None = None
+    """Seconds from its submission; None for what the configuration then says."""
     host: str
     """Where it was submitted."""
     stored: float
@@ -80,6 +82,7 @@ def store_request(
     parameters: Mapping[str, Any],
     run_id: str,
     urgency: Urgency = "live",
+    deadline: float | None = None,
 ) -> Path:
     """Store a request safely on disk and return its file.
 
@@ -92,6 +95,7 @@ def store_request(
         recipe=recipe,
         parameters=dict(parameters),
         urgency=urgency,
+        deadline=deadline,
         host=identity.host_name(),
         stored=now,
     )
@@ -233,6 +237,7 @@ def _send(deployment: Deployment, request: StoredRequest) -> Run:
         request.parameters,
         run_id=request.run,
         urgency=request.urgency,
+        deadline=request.deadline,
         template=request.recipe,
     )
 

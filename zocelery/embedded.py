@@ -5,6 +5,7 @@ and Redis if they are installed, else Redis alone, else a Redis written in Pytho
 lives in this process. Nothing is left behind.
 """
 
+import json
 import logging
 import os
 import subprocess
@@ -15,12 +16,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zocelery import servers
 from zocelery.deployment import current_deployment, forget_deployment
 from zocelery.errors import ConfigurationError, ServerUnreachableError
 from zocelery.pulse import READY_VARIABLE
 from zocelery.queues import QUEUE_NAMES
+from zocelery.settings import current_settings
 
 logger = logging.getLogger(__name__)
 
@@ -179,11 +182,29 @@ class _Worker:
         if self.process.poll() is not None and self.restarts < MOST_RESTARTS:
             self.restarts += 1
             logger.warning("The worker %r died; starting it again", self.plan.name)
+            if current_settings().broker.is_redis:
+                give_back_unacked(self.plan.queues)
             self.process = self._start()
 
     def close(self) -> None:
         """End the worker."""
         self._stack.close()
+
+
+def give_back_unacked(queues: Collection[str]) -> None:
+    """Put back into `queues` what a dead worker has taken from them.
+
+    Redis as a broker keeps no connections: by itself it would give messages back only
+    an hour later (`visibility_timeout`). Here no other worker serves the same queues.
+    """
+    from zocelery.celery import app
+
+    with app.connection_for_write() as connection:
+        channel: Any = connection.channel()  # of kombu's Redis transport
+        for tag, text in channel.client.hgetall(channel.unacked_key).items():
+            _, _, queue = json.loads(text)
+            if queue in queues:
+                channel.qos.restore_by_tag(tag, leftmost=True)
 
 
 @contextmanager

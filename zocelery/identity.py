@@ -8,6 +8,8 @@ receives them can tell.
 import re
 import socket
 import uuid
+from collections.abc import Iterable
+from functools import lru_cache
 
 from zocelery.errors import ParameterError
 
@@ -54,11 +56,17 @@ def stream_id(unit: str, channel: str) -> str:
     return _derive(unit, "stream", channel)
 
 
+def bundle_id(units: Iterable[str]) -> str:
+    """Return the id of the message that brings several units."""
+    return _derive("bundle", *units)
+
+
 def scope_instance(run: str, stream: str, item: str) -> str:
     """Return the id of the scope that a member of a stream opens, or of the run."""
     return _derive(stream, "item", item) if stream else run
 
 
+@lru_cache(maxsize=1000)  # each member of a stream asks for it
 def gather_unit(instance: str, gather: str) -> str:
     """Return the id of the only unit of `gather` in a scope."""
     return _derive(instance, "gather", gather)

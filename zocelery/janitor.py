@@ -22,12 +22,20 @@ from zocelery.outbox import ask_for_end, is_idle
 from zocelery.publication import begin_run
 from zocelery.retention import prune_if_due
 from zocelery.store import RunStore
-from zocelery.unfinished import end_lost, end_overdue, end_unfinished, is_overdue
+from zocelery.unfinished import (
+    end_lost,
+    end_overdue,
+    end_parked,
+    end_unfinished,
+    is_overdue,
+)
 
 logger = logging.getLogger(__name__)
 LEASE = "janitor"
 FIRE_AGAIN_SECONDS = 10.0
 """A gather that has been set going so long ago and has not ended is set going again."""
+MISUNDERSTOOD_SECONDS = 60.0
+"""In this time every worker of `control` has had its turn to be the janitor."""
 SUBMISSION_SECONDS = 30.0
 """No submitter that lives takes longer to publish a run."""
 
@@ -44,6 +52,7 @@ class Janitor:
         self._ended = threading.Event()
         self._deadlines = Deadlines()
         self._fired: dict[str, tuple[float, float]] = {}
+        self._is_puzzled = False
 
     def run(self) -> None:
         """Go a round every few seconds until `stop` is called."""
@@ -53,6 +62,9 @@ class Janitor:
                 if store.leases.acquire(LEASE, self._owner, 3 * self._interval):
                     self.round(store)
                     prune_if_due(self._app, self._deployment)
+                    if self._is_puzzled:
+                        store.leases.release(LEASE, self._owner)
+                        self._ended.wait(3 * self._interval)
             except Exception:
                 logger.exception("A round of the janitor broke off")
 
@@ -63,6 +75,7 @@ class Janitor:
     def round(self, store: RunStore) -> None:
         """Look once at every run that has not ended."""
         awaited: set[str] = set()
+        self._is_puzzled = False
         waiting = store.waiting_runs()
         for run in waiting:
             try:
@@ -81,9 +94,13 @@ class Janitor:
             context = get_context(self._app, run)
         except NewerVersionError:
             return set()
-        except (PermanentError, RecipeError) as error:
+        except RecipeError as error:
+            self._leave_to_others(store, run, error)
+            return set()
+        except PermanentError as error:
             end_unfinished(self._deployment, run, str(error))
             return set()
+        store.note_understood(run)
         if is_overdue(context):
             end_overdue(context)
             return set()
@@ -96,6 +113,18 @@ class Janitor:
         if is_idle(context, store.open_count(run) - given_up(context)):
             ask_for_end(context)
         return set(awaited)
+
+    def _leave_to_others(self, store: RunStore, run: str, error: RecipeError) -> None:
+        """Leave a run with a task that is not installed here to who has it.
+
+        After this round another worker may be the janitor. If none knows the task for
+        long, the run has failed; at once if nothing but dead letters is left of it.
+        """
+        self._is_puzzled = True
+        logger.warning("Run %s cannot be looked after here: %s", run, error)
+        seconds = store.seconds_misunderstood(run)
+        if not end_parked(self._deployment, run) and seconds > MISUNDERSTOOD_SECONDS:
+            end_unfinished(self._deployment, run, f"no worker knows its tasks: {error}")
 
     def _look_at(
         self, context: RunContext, unit: str, record: Mapping[str, Any]

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar, cast
 from zocelery.errors import ParameterError
 from zocelery.plain_json import MAX_SIZE, plain_json
 from zocelery.recipe import Node, Recipe, Start
+from zocelery.recipe_conditions import without_idle_nodes
 from zocelery.templates import (
     TemplateError,
     fill_text,
@@ -57,9 +58,14 @@ def fill_in(
     if not isinstance(target, Recipe):
         return cast(T, _Filler(parameters, allow_unfilled).fill(target, ("value",)))
     known = with_defaults(target, parameters)
+    recipe: Recipe = target
     if not allow_unfilled:
-        _refuse_missing(target, known)
-    return cast(T, _Filler(known, allow_unfilled, target.name).recipe(target))
+        # First: what is left out needs no parameters.
+        find_placeholders(target)
+        filler = _Filler(known, allow_unfilled=False, recipe_name=target.name)
+        recipe = without_idle_nodes(target, filler.condition)
+        _refuse_missing(recipe, known)
+    return cast(T, _Filler(known, allow_unfilled, target.name).recipe(recipe))
 
 
 def with_defaults(recipe: Recipe, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,13 +195,20 @@ class _Filler:
         """Return the node filled in; channels that become one share their targets."""
         update = {
             field: self.fill(getattr(node, field), _at_field(node, field))
-            for field in (*_TEXT_FIELDS, *_MAPPING_FIELDS)
+            for field in (*_TEXT_FIELDS, *_MAPPING_FIELDS, "only_if")
         }
         outputs: dict[str, tuple[str, ...]] = {}
         for channel, targets in node.outputs.items():
             filled = self.key(channel, _at_field(node, "output"))
             outputs[filled] = outputs.get(filled, ()) + targets
         return node.model_copy(update={**update, "outputs": outputs})
+
+    def condition(self, node: Node) -> Any:
+        """Return the node's condition filled in; None if something is not given."""
+        try:
+            return self.fill(node.only_if, _at_field(node, "only_if"))
+        except ParameterError:
+            return None
 
     def fill(self, value: Any, path: Path) -> Any:
         """Return `value` with all texts in it filled in, keys included."""
@@ -282,7 +295,7 @@ def _texts(recipe: Recipe) -> Iterator[tuple[Path, str]]:
     for start in recipe.start:
         yield from _walk(start.payload, _at_start(start))
     for node in recipe:
-        for field in (*_TEXT_FIELDS, *_MAPPING_FIELDS):
+        for field in (*_TEXT_FIELDS, *_MAPPING_FIELDS, "only_if"):
             yield from _walk(getattr(node, field), _at_field(node, field))
         for channel in node.outputs:
             yield from _walk(channel, _at_field(node, "output"))

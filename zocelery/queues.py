@@ -5,7 +5,13 @@ from typing import Any
 
 from kombu import Exchange, Queue
 
-from zocelery.settings import BrokerSettings
+from zocelery.errors import ConfigurationError
+from zocelery.settings import (
+    BridgeSettings,
+    BrokerSettings,
+    ClientSettings,
+    Settings,
+)
 
 EXCHANGE = "zocelery"
 DEAD_LETTER_EXCHANGE = "zocelery.dlx"
@@ -13,6 +19,8 @@ RESULTS_EXCHANGE = "results"
 DEAD_LETTER_PREFIX = "dlq."
 """As Zocalo names them, so that `zocalo.dlq_check` sees them."""
 HIGHEST_PRIORITY = 9
+RESULTS_TTL_MS = 60_000
+"""A centre that nobody has asked for in a minute is of no use to a beamline."""
 LONG_TASK_TIMEOUT_MS = 172_800_000
 """Two days: a consumer of `wrappers` may hold a message that long (RabbitMQ 3.12+)."""
 
@@ -74,6 +82,72 @@ def dead_letter_queues(broker: BrokerSettings) -> list[Queue]:
     ]
 
 
+def client_queue_names(bridge: BridgeSettings) -> tuple[str, ...]:
+    """Return the queues that Zocalo's clients and services write to, for the bridge.
+
+    Raises:
+        ConfigurationError: one of them is a queue of zocelery's own tasks.
+    """
+    names = tuple(dict.fromkeys((bridge.queue, *bridge.services)))
+    for name in names:
+        if name in QUEUE_NAMES or name.startswith(DEAD_LETTER_PREFIX):
+            raise ConfigurationError(
+                f"bridge: queue {name!r} is one of zocelery's own; Zocalo's needs a "
+                "virtual host of its own"
+            )
+    return names
+
+
+def all_queue_names(settings: Settings) -> tuple[str, ...]:
+    """Return all queues that have dead letters: of tasks and, behind them, of clients.
+
+    Raises:
+        ConfigurationError: see `client_queue_names`.
+    """
+    if settings.broker.is_redis:
+        return QUEUE_NAMES
+    return (*QUEUE_NAMES, *client_queue_names(settings.bridge))
+
+
+def client_queues(settings: Settings) -> list[Queue]:
+    """Return the queues of Zocalo's clients, each with that of its dead letters.
+
+    They are made only where they are not there yet: Zocalo may have declared them, with
+    other arguments, which the broker would not forgive.
+    """
+    if settings.broker.is_redis:
+        return []
+    kind = _queue_type(settings.broker)
+    exchange = Exchange(DEAD_LETTER_EXCHANGE, type="topic", durable=True)
+    found = []
+    for name in client_queue_names(settings.bridge):
+        dead = {"x-dead-letter-exchange": DEAD_LETTER_EXCHANGE}
+        dead["x-dead-letter-routing-key"] = name
+        found.append(Queue(name, durable=True, queue_arguments={**kind, **dead}))
+        letters = dead_letter_queue(name)
+        found.append(Queue(letters, exchange, name, durable=True, queue_arguments=kind))
+    return found
+
+
+def results_queues(settings: Settings) -> list[Queue]:
+    """Return the queues of beamlines' software for results, as they are configured."""
+    if settings.broker.is_redis:
+        return []
+    arguments = {**_queue_type(settings.broker), "x-message-ttl": RESULTS_TTL_MS}
+    keys = (
+        results_key(settings.clients, b) for b in settings.clients.results_beamlines
+    )
+    return [
+        Queue(key, results_exchange(), key, durable=True, queue_arguments=arguments)
+        for key in keys
+    ]
+
+
+def results_key(clients: ClientSettings, beamline: str) -> str:
+    """Return the routing key, and the queue's name, of a beamline's results."""
+    return clients.results_key.replace("{beamline}", beamline)
+
+
 def results_exchange() -> Exchange:
     """Return the topic exchange that beamline clients listen to."""
     return Exchange(RESULTS_EXCHANGE, type="topic", durable=True)
@@ -87,7 +161,8 @@ def _queue_type(broker: BrokerSettings) -> dict[str, Any]:
 def _queue_arguments(queue: WorkQueue, broker: BrokerSettings) -> dict[str, Any]:
     arguments = _queue_type(broker)
     arguments["x-dead-letter-exchange"] = DEAD_LETTER_EXCHANGE
-    if queue.prioritised:
+    # quorum queues refuse it before RabbitMQ 4.3, and from 4.0 have two levels anyway
+    if queue.prioritised and broker.queue_type == "classic":
         arguments["x-max-priority"] = HIGHEST_PRIORITY + 1
     return arguments
 

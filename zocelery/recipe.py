@@ -68,6 +68,8 @@ class Node(Frozen):
     ("" for the payload itself)."""
     shed: bool = False
     """Members of a stream for which no worker is idle are dropped and counted."""
+    only_if: Any = True
+    """Filled in: null, false, 0 or nothing leaves the node out of the run."""
     retry: Retry | None = None
     timeout: float | None = None
     """Seconds that one try of this node may take."""

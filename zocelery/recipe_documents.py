@@ -36,6 +36,7 @@ _EXPECTED: Mapping[str, str] = MappingProxyType(
         "deadline": "a number of seconds above 0",
         "gather": 'true, false or "join"',
         "shed": "true or false",
+        "only_if": "a text with a placeholder, or a value",
         "retry": "an object with attempts, pause and longest_pause",
         "attempts": "a whole number from 1 to 100",
         "pause": "a number of seconds above 0, at most 3600",

@@ -53,6 +53,14 @@ class RecipeLibrary:
         """
         return load_recipe(self.path(name))
 
+    def has(self, name: str) -> bool:
+        """Whether there is a recipe called `name`, as a file or an alias."""
+        try:
+            self.path(name)
+        except RecipeError:
+            return False
+        return True
+
     def find_or_load(self, recipe: str | Path) -> Recipe:
         """Read a recipe by name, or from the JSON file that a person names.
 

@@ -38,6 +38,7 @@ def read_node(name: str, raw: Mapping[str, Any], *, numbered: bool) -> Node:
         description=own.get("description") or "",
         gather=own.get("gather") or False,
         shed=own.get("shed") or False,
+        only_if=own.get("only_if", True),
         retry=None if retry is None else Retry(**retry),
         extra=extra,
         **fields,
@@ -115,6 +116,7 @@ def _dump_plainly(node: Node, numbered: bool) -> dict[str, Any]:
         **{key: getattr(node, key) for key in _NUMBER_KEYS},
         "gather": node.gather,
         "shed": node.shed,
+        "only_if": None if node.only_if is True else node.only_if,
         "output": _dump_outputs(node, numbered),
         "error": dump_targets(node.error, numbered=numbered),
     }

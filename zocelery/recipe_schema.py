@@ -96,6 +96,11 @@ class NodeDocument(Document):
         description="true: drop members of a fan-out for which no worker is idle; "
         "they are counted, and named where the fan-out is gathered.",
     )
+    only_if: Any = Field(
+        True,
+        description="Filled in: null, false, 0 or nothing leaves the node, and what "
+        "only it leads to, out of the run.",
+    )
     retry: RetryDocument | None = Field(
         None, description="Tries after failures that may pass."
     )

@@ -20,7 +20,7 @@ from zocelery.errors import ServerUnreachableError
 LOOPBACK = "127.0.0.1"
 RABBITMQ_FOLDERS = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/local/lib/rabbitmq/bin"))
 """Where packages put the real program; the one on PATH changes the user first."""
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 _PR_SET_PDEATHSIG = 1
 
 

@@ -4,13 +4,22 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from zocelery.cluster_settings import SLURM, WORKER, SlurmSettings
 from zocelery.errors import ConfigurationError
 from zocelery.resources import resource_dir
 
@@ -98,6 +107,45 @@ class QueueSettings(_Section):
     foreign: tuple[str, ...]
 
 
+class BridgeSettings(_Section):
+    """What is taken from Zocalo's clients and services, and how."""
+
+    queue: str = Field(min_length=1)
+    services: Mapping[str, str]
+    threads: int = Field(ge=1, le=64)
+    ready_interval: float = Field(gt=0)
+    same_message: float = Field(ge=0)
+
+
+class RuleSettings(_Section):
+    """Which rules say what a data collection asks for."""
+
+    names: tuple[str, ...]
+    bundled: bool
+    disabled: tuple[str, ...]
+    pipelines: tuple[str, ...]
+
+
+class ClientSettings(_Section):
+    """What beamline software and other programs are told, and where they are."""
+
+    results_key: str = Field(min_length=1)
+    results_beamlines: tuple[str, ...]
+    gpu_beamlines: tuple[str, ...]
+    feedback_queues: tuple[str, ...]
+    hosts: tuple[str, ...]
+    timeout: float = Field(gt=0, le=300)
+
+
+class MailSettings(_Section):
+    """Who sends mail, by which server and to whom."""
+
+    url: str
+    sender: str
+    recipients: tuple[str, ...]
+    timeout: float = Field(gt=0, le=300)
+
+
 class PrioritySettings(_Section):
     """Priorities in the queue `images`; 9 overtakes everything."""
 
@@ -125,9 +173,19 @@ class WrapperSettings(_Section):
     working_directory: Path
     roots: tuple[Path, ...]
     programs: tuple[str, ...]
+    variables: tuple[str, ...] = ()
     processes: int = Field(ge=0)
     grace: float = Field(ge=0, le=60)
     stop_wait: float = Field(ge=0)
+    runs_on: str = WORKER
+    runs_on_for: Mapping[str, str] = Field(default_factory=dict)
+
+    def place_of(self, wrapper: str) -> str:
+        """Return where the configuration lets a wrapper's programs run."""
+        for pattern, place in self.runs_on_for.items():
+            if fnmatchcase(wrapper, pattern):
+                return place
+        return self.runs_on
 
 
 class RunSettings(_Section):
@@ -152,10 +210,23 @@ class Settings(_Section):
     recipes: RecipeSettings
     files: FileSettings
     queues: QueueSettings
+    bridge: BridgeSettings
+    rules: RuleSettings
+    clients: ClientSettings
+    mail: MailSettings
     priority: PrioritySettings
     workers: WorkerSettings
     wrappers: WrapperSettings
+    slurm: SlurmSettings
     run: RunSettings
+
+    @model_validator(mode="after")
+    def _check_places(self) -> Self:
+        for place in (self.wrappers.runs_on, *self.wrappers.runs_on_for.values()):
+            if place != WORKER and self.slurm.cluster(place) is None:
+                known = ", ".join((WORKER, SLURM, *self.slurm.clusters))
+                raise ValueError(f"wrappers run on {place!r}, known are: {known}")
+        return self
 
 
 def load_settings(

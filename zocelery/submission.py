@@ -13,7 +13,12 @@ from zocelery import identity
 from zocelery.catalogue import Catalogue
 from zocelery.context import RunContext
 from zocelery.deployment import Deployment, current_deployment, without_password
-from zocelery.errors import ParameterError, ServerUnreachableError, ZoceleryError
+from zocelery.errors import (
+    ParameterError,
+    RecipeError,
+    ServerUnreachableError,
+    ZoceleryError,
+)
 from zocelery.parameters import fill_in, plain_parameters
 from zocelery.plan import Plan
 from zocelery.publication import begin_run
@@ -32,9 +37,11 @@ RecipeLike = Recipe | Mapping[str, Any] | str | Path
 
 
 def submit(
-    recipe: RecipeLike,
+    recipe: RecipeLike | None = None,
     parameters: Mapping[str, Any] | None = None,
     *,
+    dcid: int | None = None,
+    job: int | None = None,
     run_id: str | None = None,
     urgency: Urgency = "live",
     deadline: float | None = None,
@@ -42,8 +49,11 @@ def submit(
     """Start a run of `recipe` on the deployment of the configuration.
 
     Args:
-        recipe: what to run; see `RecipeLike`.
+        recipe: what to run; see `RecipeLike`. By default what `job` asks for.
         parameters: what fills its placeholders; `guid` gives the run its id.
+        dcid: data collection of the LIMS, whose parameters `ispyb_...` fill the recipe
+            where `parameters` says nothing, as `zocelery submit RECIPE DCID` does.
+        job: processing job of the LIMS, likewise.
         run_id: the run's id; a run with this id that exists is returned as it is.
         urgency: "live" overtakes "reprocessing" in the queue of images.
         deadline: seconds after which a run that has not ended has failed; by default
@@ -56,13 +66,25 @@ def submit(
         UserError: recipe, parameters or files cannot be used, a server does not
             answer; nothing was started.
     """
+    given: Mapping[str, Any] = parameters or {}
+    if dcid is not None or job is not None:
+        # Imported here: most submissions ask no LIMS.
+        from zocelery.lims.known import known_parameters
+
+        names = recipe is not None
+        given, asked = known_parameters(
+            given, dcid=dcid, job=job, run_id=run_id, names_recipe=names
+        )
+        recipe = recipe if names else asked
+    if recipe is None:
+        raise RecipeError("no recipe is named, nor a job that names one")
     settings = current_settings()
     catalogue = load_catalogue(settings.queues)
     found = resolve_recipe(recipe, current_library(settings.recipes))
-    prepared = prepare(found, parameters or {}, catalogue)
+    prepared = prepare(found, given, catalogue)
     return launch(
         prepared,
-        parameters or {},
+        given,
         run_id=run_id,
         urgency=urgency,
         deadline=deadline,
@@ -79,6 +101,7 @@ def launch(
     deadline: float | None = None,
     template: Recipe | None = None,
     rerun: Mapping[str, Any] | None = None,
+    served: Mapping[str, Any] | None = None,
 ) -> Run:
     """Start a run of a recipe that `prepare` has returned; else as `submit`.
 
@@ -90,6 +113,8 @@ def launch(
         deadline: seconds after which a run that has not ended has failed.
         template: the recipe before it was filled in, for re-runs with others.
         rerun: what is reused of which other run; see `zocelery.rerunning`.
+        served: the recipe of somebody else of which this is one node, with which
+            messages to others go on; see `zocelery.serving`.
     """
     from zocelery.celery import app
 
@@ -109,6 +134,8 @@ def launch(
         record["deadline"] = seconds
     if rerun:
         record["rerun"] = dict(rerun)
+    if served:
+        record["served"] = dict(served)
     catalogue = load_catalogue(deployment.settings.queues)
     return start_run(app, deployment, catalogue, run, record)
 

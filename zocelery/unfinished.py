@@ -1,4 +1,4 @@
-"""Runs that are ended from outside: overdue ones, and those that Redis has lost."""
+"""Runs that are ended from outside: overdue, lost by Redis, or not understood here."""
 
 import logging
 import time
@@ -6,6 +6,8 @@ import time
 from zocelery.context import RunContext
 from zocelery.deployment import Deployment
 from zocelery.open_programs import close_programs_later
+from zocelery.outbox import ENDING_SECONDS, ending_lease
+from zocelery.parking import parked_problems
 
 logger = logging.getLogger(__name__)
 LOST = (
@@ -49,9 +51,30 @@ def end_unfinished(deployment: Deployment, run: str, reason: str) -> None:
     What is under way ends without effect: of a run that Redis has lost it would count
     only what came after the loss, and take that for the whole.
     """
+    deployment.store.stop_run(run, reason)
+    _end_as_failed(deployment, run, reason)
+
+
+def end_parked(deployment: Deployment, run: str) -> bool:
+    """End a run that waits for nothing but its dead letters; False if it does not.
+
+    For those who cannot read its recipe, and so not tell which gathers can still run:
+    all are taken for waiting. The run goes on when its letters are re-injected.
+    """
+    store = deployment.store
+    waiting = len(store.awaited_gathers(run))
+    if not store.parked_count(run) or store.open_count(run) > waiting:
+        return False
+    with store.leases.hold(ending_lease(run), ENDING_SECONDS) as held:
+        if held:
+            reason = "; ".join(parked_problems(store, run))
+            _end_as_failed(deployment, run, reason)
+    return held
+
+
+def _end_as_failed(deployment: Deployment, run: str, reason: str) -> None:
     logger.error("Run %s has failed: %s", run, reason)
     store = deployment.store
-    store.stop_run(run, reason)
     deployment.history.end_run(run, "failed", reason, store.counts(run))
     store.tell(run, {"run": run, "state": "failed", "error": reason})
     close_programs_later(store, run, f"the run failed: {reason}")

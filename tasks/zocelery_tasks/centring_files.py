@@ -4,10 +4,17 @@ import errno
 import logging
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from zocelery.allowed_files import allowed_path
-from zocelery.errors import PermanentError, TaskError, TemporaryError
+from zocelery.errors import (
+    ParameterError,
+    PermanentError,
+    TaskError,
+    TemporaryError,
+)
 from zocelery_tasks.centring_results import Centre2DResult, Centring3D
 from zocelery_tasks.heat_map import table_of_counts
 from zocelery_tasks.kernels.centring_2d import keep_strong
@@ -119,6 +126,38 @@ def write_results(
         write_atomically(log, report)
         written.append(log)
     return written
+
+
+def write_message(
+    message: Any, output: str, results_symlink: str | None = None
+) -> list[Path]:
+    """Write the centre of a 2-D centring's message as `write_results` would.
+
+    Args:
+        message: what `xray_centering` has answered.
+        output: the file.
+        results_symlink: name of a link to its folder.
+
+    Returns:
+        The file and the link.
+
+    Raises:
+        PermanentError: the message has no 2-D centre, tasks may not write there.
+        TemporaryError: it may work later.
+    """
+    told = message if isinstance(message, Mapping) else {}
+    try:
+        (centre,) = told["results"]
+        missing = {key: told.get(key) or [] for key in ("missing", "unexpected")}
+        result = Centre2DResult.model_validate({**centre, **missing})
+        files = XrayCenteringParameters(
+            output=Path(output), results_symlink=results_symlink
+        )
+        return write_results(result, "", files)
+    except (LookupError, TypeError, ValueError, ParameterError) as error:
+        if isinstance(error, ParameterError):
+            raise PermanentError(str(error)) from error
+        raise PermanentError("the payload is no centre in two dimensions") from error
 
 
 def allowed_results(

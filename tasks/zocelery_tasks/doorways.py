@@ -8,17 +8,21 @@ image never loads what that needs.
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zocelery.allowed_files import allowed_path
 from zocelery.catalogue import TaskKind
 from zocelery.errors import ImageError, InputFileError, ParameterError, PermanentError
 from zocelery.messages import Burst, Step
+from zocelery.settings import current_settings
 from zocelery.task import recipe_task
 from zocelery_tasks.file_watcher_parameters import FileWatcherParameters, ImageSource
 from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
 from zocelery_tasks.watch_channels import ONCE_CHANNELS, STREAM_CHANNELS
 from zocelery_tasks.xray_centering_parameters import XrayCenteringParameters
+
+if TYPE_CHECKING:
+    from zocelery_tasks.per_image_analysis import ImageAnalysis
 
 
 def _check_images(parameters: Mapping[str, Any]) -> None:
@@ -77,6 +81,7 @@ def _warm_up_spot_finding() -> None:
 @recipe_task(
     "per_image_analysis",
     queue="images",
+    bundle=16,
     warm_up=_warm_up_spot_finding,
     once=("reflections",),
     parameters=PerImageAnalysisParameters,
@@ -100,8 +105,26 @@ def per_image_analysis(step: Step) -> dict[str, Any]:
     passed_on = {key: told[key] for key in told if key.startswith("file")}
     if "reflections" in step.channels:
         step.send("reflections", {**passed_on, "spots": analysis.spot_list()})
-    size = list(image.pixels.shape)
-    return {**passed_on, **analysis.counts(), "image_size": size}
+    answer = {**passed_on, **analysis.counts(), "image_size": list(image.pixels.shape)}
+    if parameters.keep_strong_pixels:
+        answer["strong_pixels"] = _keep_strong_pixels(step, parameters, analysis)
+    return answer
+
+
+def _keep_strong_pixels(
+    step: Step, parameters: PerImageAnalysisParameters, analysis: "ImageAnalysis"
+) -> str:
+    """Write them to a file of the run; return its path."""
+    from zocelery_tasks.strong_pixels import strong_pixels_file, write_strong_pixels
+
+    number = step.item or str(analysis.image_number)
+    file = strong_pixels_file(
+        parameters.working_directory,
+        current_settings().wrappers,
+        *(step.run_id or "run", step.node or "images", number),
+    )
+    write_strong_pixels(file, analysis.strong)
+    return str(file)
 
 
 def _allowed_image(file: str) -> Path:

@@ -25,6 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from zocelery.errors import ParameterError
+
 SETTLE_S = 0.015
 """A young file counts as complete when its size has not changed for so long."""
 OLD_S = 1.0
@@ -138,11 +140,14 @@ class Probe:
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """Return what is there; any trouble is an answer, too.
 
+        A link out of the allowed folders, the question's `roots`, is `refused`.
         Every answer tells with `took` how many seconds the look took.
         """
         start = time.monotonic()
         try:
             answer = self._look(question)
+        except ParameterError as error:
+            answer = {"present": [], "refused": str(error)}
         except Exception as error:  # a file may be wrong in any way
             answer = {"present": [], "why": _one_line(error)}
         return {**answer, "took": round(time.monotonic() - start, 6)}
@@ -158,7 +163,8 @@ class Probe:
         if self._hdf5 is None or self._hdf5.path != question["hdf5"]:
             from zocelery_tasks.hdf5_probe import Hdf5Looker
 
-            self._hdf5 = Hdf5Looker(question["hdf5"])
+            roots = [Path(root) for root in question.get("roots", ())]
+            self._hdf5 = Hdf5Looker(question["hdf5"], roots)
         return dict(
             self._hdf5.look(question["numbers"], question["first"], patient=patient)
         )

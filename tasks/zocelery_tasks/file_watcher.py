@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from zocelery.errors import ParameterError
 from zocelery.messages import Burst, Emission, Step
+from zocelery.settings import current_settings
 from zocelery_tasks.file_watcher_parameters import FileWatcherParameters
 from zocelery_tasks.probe_client import ProbeClient
 from zocelery_tasks.watch_channels import Told, WatchChannels
@@ -49,7 +51,7 @@ def watch_files(step: Step, state: Mapping[str, Any]) -> Iterator[Burst]:
     parameters = FileWatcherParameters.parse(step.parameters)
     parameters.check_files()
     channels = WatchChannels.parse(step.channels)
-    target = choose_target(parameters)
+    target = choose_target(parameters, current_settings().files.roots)
     with ProbeClient(parameters.look_timeout) as probe:
         yield from _Watch(parameters, channels, target, probe, state).run()
 
@@ -163,6 +165,8 @@ class _Watch:
             self._next_thorough_look = now + _GRACE_S
             numbers = [*progress.skipped, *numbers][: self._parameters.burst_limit]
         answer = self._probe.ask(self._target.question(numbers, patient=patient))
+        if "refused" in answer:
+            raise ParameterError(answer["refused"])
         self._why = answer.get("why") or self._why
         self._note_time(float(answer.get("took", 0)))
         return answer

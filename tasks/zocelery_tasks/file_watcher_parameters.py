@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from zocelery.allowed_files import allowed_path
+from zocelery.settings import current_settings
 from zocelery_tasks.lenient_values import LenientParameters, from_text
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
@@ -39,7 +40,7 @@ class FileWatcherParameters(LenientParameters):
     """Master file of a data collection."""
     images: str | None = None
     """`PATTERN:FIRST:LAST`, `MASTER.h5`, `MASTER.h5:FIRST:LAST` or one file."""
-    burst_limit: int = Field(default=100, ge=1, alias="burst-limit")
+    burst_limit: int = Field(default=100, ge=1, le=10_000, alias="burst-limit")
     """Images looked for, and told of, at once."""
     burst_wait: float = Field(default=0, ge=0, alias="burst-wait")
     """Seconds from one look to the next, at least."""
@@ -217,3 +218,6 @@ def _check_range(key: str, first: int | None, last: int | None, least: int = 0) 
         raise ValueError(f"{key}: no image has a number above {_LARGEST_NUMBER}")
     if last < first:
         raise ValueError(f"{key}: image {last} is not after image {first}")
+    count, most = last - first + 1, current_settings().run.most_members
+    if count > most:
+        raise ValueError(f"{key}: {count} images, {most} may be (run.most_members)")

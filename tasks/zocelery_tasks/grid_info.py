@@ -10,6 +10,8 @@ from zocelery.errors import ParameterError
 from zocelery_tasks.kernels.grid import GridGeometry, Orientation
 from zocelery_tasks.lenient_values import LenientParameters
 
+MOST_IMAGES = 1_000_000
+"""Of a grid: more is a mistake."""
 _SHORT_FORM = re.compile(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*")
 
 
@@ -48,6 +50,15 @@ class GridInfo(LenientParameters):
     @classmethod
     def _ignore_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _require_possible_size(self) -> Self:
+        if self.image_count > MOST_IMAGES:
+            raise ValueError(
+                f"a grid of {self.steps_x} x {self.steps_y} has {self.image_count} "
+                f"images, {MOST_IMAGES} may be"
+            )
+        return self
 
     @model_validator(mode="after")
     def _require_both_sizes_or_none(self) -> Self:

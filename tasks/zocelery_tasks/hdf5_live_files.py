@@ -5,12 +5,14 @@ Apart from the reader of images: a probe is a process of its own and loads littl
 
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 
+from zocelery.allowed_files import allowed_path
 from zocelery_tasks.hdf5_links import linked_file
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -105,8 +107,9 @@ def _is_live(path: Path, size: int) -> bool:
 class OpenFiles:
     """Files that stay open from one look to the next."""
 
-    def __init__(self) -> None:
-        """Open nothing yet."""
+    def __init__(self, roots: Sequence[Path] = ()) -> None:
+        """Open nothing yet; links may lead below `roots`, () for everywhere."""
+        self._roots = roots
         self.look = 0
         """Counts the looks: within one, a file that was checked is taken as it is."""
         self._files: dict[Path, OpenFile] = {}
@@ -169,8 +172,10 @@ class OpenFiles:
 
         Raises:
             NotReadyError: if it is not there, or cannot be read yet.
+            ParameterError: if it is outside of the allowed folders.
         """
-        return self.get(linked_file(path, name) or path.parent / name)
+        found = linked_file(path, name) or path.parent / name
+        return self.get(allowed_path(found, f"{path}: linked file", self._roots))
 
 
 def _split(name: str) -> list[str]:

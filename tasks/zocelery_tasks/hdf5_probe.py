@@ -5,7 +5,7 @@ answers fill values for what is not there.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import h5py
 from zocelery_tasks.hdf5_live_files import Found, NotReadyError, OpenFile, OpenFiles
 from zocelery_tasks.images.hdf5_chunks import FrameChunks
 
+MOST_IMAGES = 10_000_000
+"""A virtual dataset that claims to have more is not looked through."""
 _BLOCK_NAME = re.compile(r"data_\d+")
 _COUNT_PATHS = tuple(
     f"instrument/detector/detectorSpecific/{name}" for name in ("nimages", "ntrigger")
@@ -125,6 +127,8 @@ class StoredImages:
         """Return for each image of a virtual dataset where its parts are stored."""
         if self._map_length != self.count():
             self._map_length = self.count()
+            if self._map_length > MOST_IMAGES:
+                raise NotReadyError(f"{self._label()}: {self._map_length} images")
             self._sources = {}
             known: dict[tuple[str, str], StoredImages] = {}
             own = self.found().file.path
@@ -288,10 +292,10 @@ def _text(value: Any) -> str:
 class Hdf5Looker:
     """Looks which images of one master file are there."""
 
-    def __init__(self, path: str) -> None:
-        """Look at the file `path`, and at the files that it links to."""
+    def __init__(self, path: str, roots: Sequence[Path] = ()) -> None:
+        """Look at the file `path`, and at those below `roots` that it links to."""
         self.path = path
-        self._files = OpenFiles()
+        self._files = OpenFiles(roots)
         self._images: Images | None = None
 
     def look(

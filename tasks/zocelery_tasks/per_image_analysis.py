@@ -24,6 +24,7 @@ from zocelery_tasks.kernels.statistics import SpotStatistics, spot_statistics
 from zocelery_tasks.kernels.threshold import Algorithm
 from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
 from zocelery_tasks.spot_finding import SpotFinder, SpotFindingSettings, SpotTable
+from zocelery_tasks.strong_pixels import StrongPixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class ImageAnalysis:
     """Their resolution in Å, shape (n,); infinite at the beam centre."""
     panel: npt.NDArray[np.int64] | None = field(default=None, repr=False)
     """The number of their panel, from 0, shape (n,); None if there is only one."""
+    strong: tuple[StrongPixels, ...] = field(default=(), repr=False)
+    """The strong pixels of each panel, whether they have become spots or not."""
 
     def counts(self) -> dict[str, int | float]:
         """Return the number of spots found and the nine statistics, by name."""
@@ -92,7 +95,7 @@ def analyse_image(
             message names file and image number.
     """
     parameters = parameters or PerImageAnalysisParameters()
-    tables = _find_spots(image, parameters)
+    tables, strong = _find_spots(image, parameters)
     sensor = _sensor(image)
     q = np.concatenate(
         [
@@ -125,6 +128,7 @@ def analyse_image(
         chosen,
         d_spacing(q[kept]),
         _panel_numbers(tables)[kept] if len(tables) > 1 else None,
+        strong,
     )
 
 
@@ -183,17 +187,19 @@ _memory = _Memory()
 
 def _find_spots(
     image: Image, parameters: PerImageAnalysisParameters
-) -> list[SpotTable]:
-    """Return the spots of each panel, their positions from its first pixel."""
-    detector = image.detector
+) -> tuple[list[SpotTable], tuple[StrongPixels, ...]]:
+    """Return spots and strong pixels of each panel, placed from its first pixel."""
+    detector, finder = image.detector, _memory.finder(parameters)
     regions = (panel.region(detector.shape) for panel in detector.panels)
-    parts = (np.ascontiguousarray(image.pixels[region]) for region in regions)
+    parts = [np.ascontiguousarray(image.pixels[region]) for region in regions]
     try:
-        return _memory.finder(parameters).find_on_panels(
+        indices = finder.strong_pixels(
             list(zip(parts, detector.panel_masks, strict=True)),
             detector.trusted.limits(parameters.dials_rule),
-            detector.min_spot_size,
         )
     except ImageError as error:
         place = f"{image.file}: image {image.image_number}"
         raise ImageError(f"{place}: {error}") from error
+    spots = finder.group(parts, indices, detector.min_spot_size)
+    strong = (StrongPixels.of(*each) for each in zip(parts, indices, strict=True))
+    return spots, tuple(strong)

@@ -40,6 +40,10 @@ class PerImageAnalysisParameters(LenientParameters):
     dials_rule: DialsRule = DialsRule.V3_12
     backend: Backend = Backend.NATIVE
     """Who opens the image: `dials` opens every detector that DIALS knows."""
+    keep_strong_pixels: bool = False
+    """Leave the image's strong pixels in a file, for `dials.join_spots`."""
+    working_directory: str | None = None
+    """The folder below which that file is; by default the configuration's."""
 
     @property
     def image_number(self) -> int | None:

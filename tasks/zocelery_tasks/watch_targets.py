@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from zocelery_tasks.file_watcher_parameters import FileWatcherParameters, ImageSource
@@ -136,6 +137,8 @@ class Hdf5Target:
     """Image of the file that has number 1 here."""
     last: int | None = None
     """None: as many as the file will have."""
+    roots: tuple[Path, ...] = ()
+    """The folders in which it may link to files, () for everywhere."""
     noun: str = "images"
 
     @property
@@ -150,6 +153,7 @@ class Hdf5Target:
             "first": self.first,
             "numbers": list(numbers),
             "patient": patient,
+            "roots": list(map(str, self.roots)),
         }
 
     def payload(self, number: int, seen_at: float) -> dict[str, Any]:
@@ -178,18 +182,20 @@ class Hdf5Target:
         return f"{self.file} {self.first}-{self.last or ''}"
 
 
-def choose_target(parameters: FileWatcherParameters) -> Target:
-    """Return what the parameters say to wait for."""
+def choose_target(
+    parameters: FileWatcherParameters, roots: tuple[Path, ...] = ()
+) -> Target:
+    """Return what the parameters say to wait for; files may link to `roots` only."""
     if parameters.files is not None:
         return ListTarget(tuple(parameters.files))
     if parameters.hdf5 is not None:
-        return Hdf5Target(parameters.hdf5)
+        return Hdf5Target(parameters.hdf5, roots=roots)
     if parameters.images is None:
         start, end = parameters.pattern_start, parameters.pattern_end
         return PatternTarget(str(parameters.pattern), int(start or 0), int(end or 0))
     source = ImageSource.parse(parameters.images)
     if source.is_hdf5:
-        return Hdf5Target(source.file, source.first or 1, source.last)
+        return Hdf5Target(source.file, source.first or 1, source.last, roots=roots)
     return PatternTarget(
         source.file,
         1 if source.first is None else source.first,

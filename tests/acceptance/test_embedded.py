@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import pytest
 
 SLEEP = {
     "nodes": {"a": {"task": "sleep", "parameters": {"seconds": 4}}},
@@ -15,12 +17,21 @@ SLEEP = {
 }
 
 
-def start(folder: Path, *options: str) -> "subprocess.Popen[str]":
+WITHOUT_RABBITMQ = """
+from zocelery import cli, servers
+servers.find_rabbitmq = lambda: None
+cli.main()
+"""
+
+
+def start(
+    folder: Path, *options: str, program: Sequence[str] = ("-m", "zocelery")
+) -> "subprocess.Popen[str]":
     recipe = folder / "sleep.json"
     recipe.write_text(json.dumps(SLEEP))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ZOCELERY_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "zocelery", "run", str(recipe), "--json", *options],
+        [sys.executable, *program, "run", str(recipe), "--json", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -53,8 +64,15 @@ def folders(folder: Path) -> list[Path]:
     return list(folder.glob("zocelery-*"))
 
 
-def test_a_worker_that_is_killed_is_started_again_and_the_run_ends(tmp_path: Path):
-    run = start(tmp_path)
+@pytest.mark.parametrize(
+    "program",
+    [("-m", "zocelery"), ("-c", WITHOUT_RABBITMQ)],
+    ids=["RabbitMQ", "Redis alone"],
+)
+def test_a_worker_that_is_killed_is_started_again_and_the_run_ends(
+    tmp_path: Path, program: Sequence[str]
+):
+    run = start(tmp_path, program=program)
     wait_until(lambda: len(workers_of(tmp_path)) >= 2)  # main process and child
     wait_until(lambda: bool(list(tmp_path.glob("zocelery-*/wrappers.ready"))))
     time.sleep(1.5)  # the task of 4 s has begun, or will be taken up by the next

@@ -151,11 +151,20 @@ def test_defect_11_a_selection_of_one_is_one_image(tmp_path: Path):
     assert [emission.channel for emission in told] == ["select-1"]
 
 
-def test_defect_11_an_hdf5_file_that_is_not_ready_is_waited_for(tmp_path: Path):
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("swmr", [False, True])
+def test_defect_11_an_hdf5_file_that_is_not_ready_is_waited_for(
+    swmr: bool, share: float, tmp_path: Path
+):
     whole, part = tmp_path / "whole.h5", tmp_path / "part.h5"
     with h5py.File(whole, "w", libver="latest") as file:
-        file.create_dataset("entry/data/data", data=np.zeros((2, 4, 4), "u2"))
-    part.write_bytes(whole.read_bytes()[:600])
+        shape = {"shape": (2, 4, 4), "maxshape": (None, 4, 4), "chunks": (1, 4, 4)}
+        images = file.create_dataset("entry/data/data", dtype="u2", **shape)
+        file.swmr_mode = swmr
+        images[:] = 1
+        file.flush()
+        content = whole.read_bytes()  # with the mark of a writer, if there may be one
+    part.write_bytes(content[: int(share * len(content))])
     parameters = {"hdf5": str(part), "timeout": 0.5, "log-timeout-as-info": True}
     step = Step(parameters=parameters, channels=frozenset({"every", "timeout"}))
     told, deadline = [], time.monotonic() + 60

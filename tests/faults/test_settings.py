@@ -8,8 +8,10 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 from amqp.exceptions import MessageNacked
 from celery import Celery, current_app
 from celery.exceptions import QueueNotFound
-from kombu import Connection, Exchange, Queue
+from kombu import Connection, Exchange, Queue, pools
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -25,7 +27,7 @@ from tests.faults.duplicates import consumers_of, messages_in
 from tests.faults.site import Site, Worker, wait_until
 from tests.faults.test_shutdown import Work, says
 from zocelery import servers
-from zocelery.celery import make_app
+from zocelery.celery import celery_settings, make_app
 from zocelery.queues import EXCHANGE
 from zocelery.settings import load_settings
 
@@ -131,6 +133,7 @@ def test_a_worker_keeps_its_promise_only_with_the_setting(
 def an_app(site: Site, **without: Any) -> Iterator[Celery]:
     """Yield the app of the site with some settings changed; it is nobody's default."""
     usual = current_app._get_current_object()
+    pools.reset()  # they are shared by URL, and other cases have restarted the broker
     app = make_app(load_settings(variables=site.environment))
     app.conf.update(without)
     usual.set_current()
@@ -186,9 +189,16 @@ def test_a_gathers_parts_are_kept_as_long_as_it_may_wait(whole: Site):
 
 
 @pytest.mark.usefixtures("full")
-def test_publishing_waits_for_a_broker_that_is_away(whole: Site):
-    patient, hasty = {}, {"task_publish_retry_policy": {"max_retries": 1}}
-    for without, waits in ((patient, True), (hasty, False)):
+@pytest.mark.parametrize(
+    "hasty",
+    [
+        {"task_publish_retry_policy": {"max_retries": 1}},
+        {"broker_transport_options": {"confirm_publish": True}},
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_publishing_waits_for_a_broker_that_is_away(whole: Site, hasty: dict[str, Any]):
+    for without, waits in (({}, True), (hasty, False)):
         with an_app(whole, **without) as app:
             failed: list[BaseException] = []
             thread = threading.Thread(target=publish_noting, args=(app, failed))
@@ -223,6 +233,42 @@ def test_results_wait_for_a_redis_that_is_away(whole: Site):
             whole.redis.start()
             thread.join()
             assert (not failed) == waits, failed
+
+
+def test_a_redis_that_stays_away_is_given_up_in_the_end(whole: Site):
+    at_once = {
+        "result_backend_base_sleep_between_retries_ms": 1,
+        "result_backend_max_sleep_between_retries_ms": 1,
+    }
+    for without, ends in (({}, True), ({"result_backend_max_retries": inf}, False)):
+        with an_app(whole, **at_once, **without) as app:
+            failed: list[BaseException] = []
+            thread = threading.Thread(target=count_noting, args=(app, failed))
+            whole.redis.kill()
+            thread.start()
+            if ends:
+                thread.join()
+            whole.redis.start()
+            thread.join()
+            assert bool(failed) == ends
+
+
+def test_redis_as_a_broker_gives_nothing_back_while_it_is_worked_on(whole: Site):
+    changed = {"ZOCELERY_BROKER_URL": whole.redis.url.replace("/0", "/9")}
+    settings = load_settings(variables={**whole.environment, **changed})
+    options = celery_settings(settings)["broker_transport_options"]
+    for chosen, given_back in ((options, 0), ({}, 1)):
+        with Connection(settings.broker.url, transport_options=chosen) as connection:
+            queue = connection.SimpleQueue("work")
+            queue.put("x")
+            queue.get(timeout=10)  # and never acknowledged
+            channel: Any = queue.consumer.channel
+            (tag,) = channel.client.zrange(channel.unacked_index_key, 0, -1)
+            two_hours = {tag: time.time() - 7200}
+            channel.client.zadd(channel.unacked_index_key, two_hours)
+            channel.qos.restore_visible(interval=1)
+            assert channel.client.llen("work") == given_back
+            channel.client.flushdb()
 
 
 def count_noting(app: Celery, failed: list[BaseException]) -> None:
@@ -261,6 +307,7 @@ def test_a_worker_waits_for_a_broker_that_is_not_there_yet(
                 retries = says(worker, "Trying again in 6.00 seconds")
                 wait_until(retries, "the third try")
                 assert worker.is_alive()
+                assert not says(worker, "broker_connection_retry")()  # a warning
         finally:
             worker.stop()
 

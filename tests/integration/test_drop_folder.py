@@ -12,7 +12,7 @@ import pytest
 
 from zocelery import servers
 from zocelery.deployment import current_deployment
-from zocelery.drop_folder import PickedUp, pick_up, store_request
+from zocelery.drop_folder import PickedUp, StoredRequest, pick_up, store_request
 from zocelery.errors import InputFileError
 from zocelery.recipe_format import parse_recipe
 from zocelery.submission import open_run
@@ -78,6 +78,16 @@ def test_a_request_is_stored_and_sent_once_the_broker_is_back(tmp_path):
     assert open_run(told["run"]).result(WAIT) == {"word": "hello"}
     assert list(folder.iterdir()) == []
     assert tries(told["run"]) == 1
+
+
+def test_who_waits_for_what_was_only_stored_is_told_so(tmp_path):
+    place = {"ZOCELERY_RUN_DROP_FOLDER": str(tmp_path / "drop")}
+    for option in ("--wait", "--follow"):
+        done = submit_without_broker(tmp_path, option, "--deadline", "7", **place)
+        assert done.returncode == 3
+        assert "'zocelery pickup' sends it later" in done.stderr
+    for file in (tmp_path / "drop").iterdir():
+        assert StoredRequest.model_validate_json(file.read_text()).deadline == 7
 
 
 @pytest.mark.usefixtures("workers")

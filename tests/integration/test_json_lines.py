@@ -25,7 +25,7 @@ def lines(result: Result) -> list[dict[str, object]]:
 def test_check_tells_each_thing_that_is_in_order():
     found = {row["check"]: row["found"] for row in lines(answer("check"))}
     assert {"environment", "kernels", "broker", "redis", "history"} < found.keys()
-    assert found["queues"] == list(QUEUE_NAMES)
+    assert found["queues"] == [*QUEUE_NAMES, "processing_recipe"]
     assert "echo" in found["tasks"]
     assert "guest:***@" in found["broker"]
 

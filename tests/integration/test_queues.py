@@ -8,7 +8,7 @@ from kombu import Connection, Queue
 
 from zocelery.celery import app, apply_topology
 from zocelery.deployment import current_deployment
-from zocelery.queues import QUEUE_NAMES, dead_letter_queue
+from zocelery.queues import QUEUE_NAMES, all_queue_names, dead_letter_queue
 from zocelery.settings import current_settings
 from zocelery.submission import submit
 
@@ -24,7 +24,9 @@ def test_the_topology_may_be_applied_again_and_again():
     with app.connection_for_write() as connection:
         for _ in range(2):
             names = apply_topology(connection, current_settings())
-    assert set(names) == {*QUEUE_NAMES, *map(dead_letter_queue, QUEUE_NAMES)}
+    known = all_queue_names(current_settings())
+    assert known == (*QUEUE_NAMES, "processing_recipe")
+    assert set(names) == {*known, *map(dead_letter_queue, known)}
 
 
 def test_a_parked_task_waits_with_its_reason_and_its_place_in_the_chord():

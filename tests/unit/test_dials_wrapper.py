@@ -209,3 +209,17 @@ def test_the_space_group_is_the_one_named_last(tmp_path: Path) -> None:
 def test_a_unit_cell_follows_from_its_vectors() -> None:
     cell = unit_cell([2, 0, 0], [1, 1, 0], [0, 0, -3])
     assert cell == pytest.approx([2, 2**0.5, 3, 90, 90, 45])
+
+
+def test_what_a_program_complains_of_is_told_though_it_says_more(
+    programs: Path, tmp_path: Path
+) -> None:
+    hints = "\n".join(f"  try parameter {number}" for number in range(9))
+    (programs / "says").write_text(f"all is well\nSorry: too few spots:\n\n{hints}\n")
+    bad = (programs / "dials.refine").read_text() + "sys.exit(1)\n"
+    (programs / "dials.refine").write_text(bad)
+    with pytest.raises(ProgramError) as raised:
+        run(programs, "refine", files(tmp_path))
+    said = str(raised.value).partition("it said: ")[2]
+    assert said.startswith("Sorry: too few spots: | try parameter 1 | try parameter 2")
+    assert said.endswith("try parameter 8")

@@ -1,7 +1,5 @@
 """With `files.roots` set nothing that a message names is opened elsewhere."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from zocelery.allowed_files import allowed_path
 from zocelery.errors import ImageError, ParameterError, PermanentError, ZoceleryError
 from zocelery.messages import Step
 from zocelery.registry import load_catalogue, load_tasks
-from zocelery.settings import QueueSettings, current_settings
+from zocelery.settings import QueueSettings
 from zocelery.submission import prepare
 from zocelery_tasks.centring_answer import centre_members
 from zocelery_tasks.doorways import per_image_analysis
@@ -22,21 +20,6 @@ from zocelery_tasks.images.hdf5_file import Hdf5File
 from zocelery_tasks.trigger import trigger
 
 NOT_BELOW = "is not below an allowed folder"
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The one allowed folder, with a link in it that leads out."""
-    folder = tmp_path / "visits"
-    folder.mkdir()
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "secret" / "x_1.cbf").write_text("###CBF: secret")
-    (folder / "link").symlink_to(tmp_path / "secret")
-    monkeypatch.setenv("ZOCELERY_FILES_ROOTS", json.dumps([str(folder)]))
-    current_settings.cache_clear()
-    yield folder
-    monkeypatch.undo()
-    current_settings.cache_clear()
 
 
 def outside(root: Path, name: str) -> list[str]:

@@ -50,7 +50,8 @@ def test_a_bundled_recipe_explains_itself(name: str) -> None:
 @pytest.mark.parametrize("name", ["per-image-analysis", "grid-scan"])
 def test_images_come_from_the_data_collection_if_they_are_not_given(name: str) -> None:
     lims = {
-        "ispyb_image_pattern": "/data/x_%05d.cbf",
+        "ispyb_image_directory": "/data",
+        "ispyb_image_pattern": "x_%05d.cbf",
         "ispyb_image_first": 1,
         "ispyb_image_last": 19,
         "ispyb_dcid": 7,

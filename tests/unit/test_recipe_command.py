@@ -13,11 +13,9 @@ from zocelery.recipe_schema import recipe_schema
 from zocelery.resources import resource_dir
 from zocelery.settings import current_settings
 
-REALLY_INSTALLED = registry.load_catalogue
 
-
-@pytest.fixture(autouse=True)
-def _installed_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "load_catalogue", lambda queues: CATALOGUE)
 
 
@@ -59,7 +57,7 @@ def test_show_explains_parameters_and_nodes() -> None:
     assert "(has to be given)" in text
     assert "(default 0.25)" in text
     assert "watch-xz Wait for the images of the second scan." in text
-    assert "└─> centre (xray_centering, gather)" in text
+    assert "├─> centre (xray_centering, gather)" in text
 
 
 def test_show_as_json_has_the_whole_document() -> None:
@@ -83,8 +81,7 @@ def test_an_unknown_recipe_is_an_error() -> None:
     assert "did you mean 'grid-scan'?" in str(result.exception)
 
 
-def test_validate_is_silent_about_good_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "load_catalogue", REALLY_INSTALLED)
+def test_validate_is_silent_about_good_files() -> None:
     files = [str(file) for file in resource_dir("recipes").glob("*.json")]
     result = call("validate", *files)
     assert result.exception is None
@@ -120,6 +117,7 @@ def test_validate_as_json_has_a_line_for_each_file(tmp_path: Path) -> None:
     assert "there is no 'start'" in row["error"]
 
 
+@pytest.mark.usefixtures("_few_tasks")
 def test_validate_can_leave_tasks_aside(tmp_path: Path) -> None:
     file = tmp_path / "zocalo.json"
     file.write_text(GRID_SCAN)
@@ -131,8 +129,11 @@ def test_graph_is_text_by_default() -> None:
     assert output("graph", "per-image-analysis", "-p", "select=10").splitlines() == [
         "start ─> watch (file_watcher, watch)",
         "├─ first ─> first-image (per_image_analysis)",
+        "│  └─> store-images (ispyb_pia)",
         "└─ select-10 ═> analyse (per_image_analysis)",
-        "   └─> summary (collect, gather)",
+        "   ├─> summary (collect, gather)",
+        "   ├─> store-images (see above)",
+        "   └─> tell-gda (notify_gda)",
     ]
 
 
@@ -155,7 +156,8 @@ def test_graph_writes_a_picture_into_a_pipe() -> None:
 
 def test_graph_as_json_has_boxes_and_edges() -> None:
     (row,) = json_lines("graph", "grid-scan")
-    assert [box["role"] for box in row["boxes"]] == ["watch", "task", "gather"]
+    roles = [box["role"] for box in row["boxes"]]
+    assert roles[:3] == ["watch", "task", "gather"]
     assert row["edges"][0]["kind"] == "once per member"
 
 
@@ -174,6 +176,7 @@ def test_schema_is_printed() -> None:
     assert json.loads(output("schema")) == recipe_schema()
 
 
+@pytest.mark.usefixtures("_few_tasks")
 def test_tasks_are_listed_with_their_channels_and_zocalos_names() -> None:
     text = output("tasks")
     assert "xray_centering  (gather)" in text
@@ -182,6 +185,7 @@ def test_tasks_are_listed_with_their_channels_and_zocalos_names() -> None:
     assert "every*, every-N*, select-N*" in text
 
 
+@pytest.mark.usefixtures("_few_tasks")
 def test_tasks_as_json_have_a_line_each() -> None:
     rows = {row["name"]: row for row in json_lines("tasks")}
     assert rows["per_image_analysis"]["parameters"]["properties"].keys() == {

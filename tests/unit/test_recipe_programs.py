@@ -13,6 +13,7 @@ from zocelery.recipe_checks import check_recipe
 
 GIVEN: dict[str, dict[str, Any]] = {
     "dials": {"images": "/d/x.nxs:1:100"},
+    "dials-live": {"images": "/d/x_#####.cbf:1:100"},
     "xia2": {"images": "/d/x_####.cbf:1:100"},
     "xia2-multiplex": {"data": [{"experiments": "/d/a", "reflections": "/d/b"}]},
     "autoprocessing": {"images": "/d/x_%05d.cbf:1:100", "kind": "rotation"},

@@ -112,6 +112,9 @@ class RotationRequest(OutputSettings):
     images: int = Field(default=100, ge=1, le=MAX_IMAGES)
     width: float = Field(default=0.4, gt=0, le=10)
     """Rotation per image, degrees."""
+    seed: int = Field(default=29, ge=0, lt=2**32)
+    """With 29 the first 40 degrees show the absences along both screw axes, so that
+    programs find the space group: few orientations do."""
 
     @model_validator(mode="after")
     def _at_most_ten_turns(self) -> Self:

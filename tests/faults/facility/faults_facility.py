@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zocelery.catalogue import TaskKind
+from zocelery.errors import ImageError, TemporaryError
 from zocelery.messages import Step
 from zocelery.task import recipe_task
 
@@ -55,6 +56,24 @@ def member(step: Step) -> Any:
     write_journal(step, "start")
     wait_for_gate(step)
     time.sleep(float(step.parameters.get("seconds", 0)))
+    write_journal(step, "end")
+    return step.payload
+
+
+@recipe_task("faults.bundled", queue="images", bundle=8)
+def bundled(step: Step) -> Any:
+    """Answer the payload, a number; one of them kills, one fails, one has to wait."""
+    write_journal(step, "start")
+    wait_for_gate(step)
+    time.sleep(float(step.parameters.get("seconds", 0)))
+    if step.payload == step.parameters.get("deadly"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if step.payload == step.parameters.get("bad"):
+        raise ImageError("a bad one")
+    later = Path(str(step.parameters.get("later")))
+    if step.payload == step.parameters.get("early") and not later.exists():
+        later.touch()
+        raise TemporaryError("too early")
     write_journal(step, "end")
     return step.payload
 
