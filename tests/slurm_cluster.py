@@ -12,12 +12,13 @@ import getpass
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from zocelery import servers
@@ -177,10 +178,23 @@ class SlurmCluster:
         return [(number, state, name) for number, state, name in found]
 
     def stop(self) -> None:
-        """End everything."""
+        """End everything, what jobs have left running included."""
+        for process in Path("/proc").iterdir():
+            if process.name.isdecimal() and self._is_of_a_job(process):
+                with suppress(ProcessLookupError):
+                    os.kill(int(process.name), signal.SIGKILL)
         for running in reversed(self._running.values()):
             running.__exit__(None, None, None)
         self._running.clear()
+
+    def _is_of_a_job(self, process: Path) -> bool:
+        """Whether it is a job's supervisor: slurmd's children, on their own feet."""
+        try:
+            is_step = (process / "comm").read_text().startswith("slurmstepd")
+            variables = (process / "environ").read_bytes()
+        except OSError:
+            return False
+        return is_step and f"SLURM_CONF={self.folder}/".encode() in variables
 
     def _start(self, name: str, *options: str) -> None:
         program = _find(name)

@@ -8,6 +8,7 @@ died, is taken apart: from then on each member has a message of its own.
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,15 @@ from celery.exceptions import Retry as CeleryRetry
 
 from zocelery import dead_letter
 from zocelery.canvas import BUNDLE_TASK, BundleMember, Place, celery_name
+from zocelery.confirms import confirmed_together
 from zocelery.context import RunContext, get_context
 from zocelery.deliveries import SUSPECT, DeliveredTask
+from zocelery.deployment import current_deployment
 from zocelery.errors import PermanentError
 from zocelery.logs import log_context
-from zocelery.task import PASSING_ERRORS, RecipeTask
+from zocelery.parking import parked
+from zocelery.task import PASSING_ERRORS, RecipeTask, one_line
+from zocelery.unit import Unit
 
 logger = logging.getLogger(__name__)
 LONGEST_SECONDS = 0.25
@@ -55,8 +60,22 @@ def bundle(
         except PASSING_ERRORS as error:
             self.give_back(error)
         except Exception as error:  # whatever it is, its message is kept
-            dead_letter.park(self, error)
+            with ExitStack() as stack:
+                for unit in _units(node, stream, depth, members):
+                    told = parked(current_deployment(), run, unit, one_line(error))
+                    stack.enter_context(told)
+                dead_letter.park(self, error)
             raise Ignore from error
+
+
+def _units(node: str, stream: str, depth: str, members: Any) -> list[Unit]:
+    """Return the units of a bundle's members, as far as they are any."""
+    if not isinstance(members, list) or not str(depth).isdecimal():
+        return []
+    whole = (m for m in members if isinstance(m, list) and len(m) == 3)
+    return [
+        Unit(unit, node, Place(stream, item, int(depth))) for unit, item, _ in whole
+    ]
 
 
 @dataclass(frozen=True)
@@ -137,7 +156,8 @@ class _Bundle:
         self, members: Iterable[BundleMember], headers: Mapping[str, Any]
     ) -> None:
         canvas = self.context.canvas
-        with self.task.app.producer_pool.acquire(block=True) as producer:
+        acquired = self.task.app.producer_pool.acquire(block=True)
+        with acquired as producer, confirmed_together(producer):
             for unit, item, payload in members:
                 place = Place(self.stream, item, self.depth)
                 signature = canvas.node(self.node, unit, payload, place)

@@ -13,6 +13,7 @@ from typing import Any
 from celery import Signature
 
 from zocelery.canvas import Place
+from zocelery.confirms import confirmed_together
 from zocelery.context import RunContext
 from zocelery.flow import slots
 
@@ -23,6 +24,24 @@ FEWEST = 4
 """Members: for less than this a message is not worth taking apart in case of need."""
 LONGEST_BUNDLE = 20_000
 """Characters of JSON: members with much to say travel alone."""
+
+
+def publish_members(
+    context: RunContext,
+    node: str,
+    units: Mapping[str, Any],
+    places: Mapping[str, Place],
+) -> None:
+    """Publish what runs a node on members of one stream; see `signatures`.
+
+    Raises:
+        Exception: some may be published, some not: all have to be published again.
+    """
+    made = list(signatures(context, node, units, places))
+    acquired = context.app.producer_pool.acquire(block=True)
+    with acquired as producer, confirmed_together(producer):
+        for signature in made:
+            signature.apply_async(producer=producer)
 
 
 def signatures(

@@ -12,7 +12,7 @@ from zocelery.errors import RecipeError
 from zocelery.recipe import DEFAULT_CHANNEL, Node
 
 ELSEWHERE = "zocelery-elsewhere"
-"""Among a node's other keys: somebody else serves its queue, whatever tasks there are."""
+"""Among a node's other keys: others serve its queue, whatever tasks there are."""
 
 
 class TaskKind(StrEnum):

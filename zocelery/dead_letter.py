@@ -16,7 +16,12 @@ from kombu import Queue
 
 from zocelery import identity
 from zocelery.deployment import current_deployment
-from zocelery.queues import DEAD_LETTER_EXCHANGE, dead_letter_queue, dead_letter_queues
+from zocelery.queues import (
+    DEAD_LETTER_EXCHANGE,
+    dead_letter_queue,
+    dead_letter_queues,
+    queue_of,
+)
 
 logger = logging.getLogger(__name__)
 REASON_PREFIX = "x-z-"
@@ -58,8 +63,7 @@ def park(task: "Task[Any, Any]", error: BaseException) -> None:
     pending. Dying in between leaves the message twice, under one id.
     """
     request = task.request
-    delivery = request.delivery_info or {}
-    queue = delivery.get("routing_key") or "control"
+    queue = queue_of(request.delivery_info) or "control"
     signature = task.signature_from_request(request)
     signature.options.pop("queue", None)
     old = signature.options.get("headers") or {}

@@ -25,7 +25,7 @@ from zocelery.dead_letter_format import DeadLetter, from_message
 from zocelery.deliveries import forgive_running
 from zocelery.deployment import current_deployment
 from zocelery.parking import parked
-from zocelery.queues import QUEUE_NAMES
+from zocelery.queues import QUEUE_NAMES, queue_of
 from zocelery.task import PASSING_ERRORS, RecipeTask
 from zocelery.unit import Unit
 from zocelery.versions import VERSION_HEADER, newer_problem
@@ -178,10 +178,10 @@ class Gate(Consumer):
 
         It then moves it as it is, with its own note instead of our reason.
         """
-        return (message.delivery_info or {}).get("routing_key") in QUEUE_NAMES
+        return queue_of(message.delivery_info) in QUEUE_NAMES
 
     def _queue_of(self, message: Any) -> str:
-        key = (message.delivery_info or {}).get("routing_key")
+        key = queue_of(message.delivery_info)
         known = self.app.amqp.queues
         return str(key if key in known else next(iter(known.consume_from), "control"))
 

@@ -9,6 +9,7 @@ from zocelery import long_row, watch_row
 from zocelery.deployment import Deployment
 from zocelery.leases import PREFIX
 from zocelery.pauses import Pauses, WorkerReport
+from zocelery.queues import queue_of
 
 ANSWER_SECONDS = 1.0
 """So long a worker may take to say what it does."""
@@ -52,8 +53,7 @@ class Draining:
         )
 
     def _is_ours(self, request: Mapping[str, Any]) -> bool:
-        delivery = request.get("delivery_info") or {}
-        return delivery.get("routing_key") == self._queue
+        return queue_of(request.get("delivery_info")) == self._queue
 
     def _held(self, workers: Iterable[WorkerReport]) -> int:
         """Count rows whose lease a worker holds that runs on one of these hosts."""

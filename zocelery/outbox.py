@@ -9,7 +9,7 @@ from typing import Any
 from celery import Signature
 
 from zocelery import chords, identity
-from zocelery.bundling import signatures
+from zocelery.bundling import publish_members
 from zocelery.canvas import Place
 from zocelery.catalogue import ChannelKind
 from zocelery.context import RunContext
@@ -47,6 +47,7 @@ class Outbox:
         self._context = context
         self._unit = unit
         self._open_fans: set[str] = set()
+        self._closed_fans: set[Fan] = set()
         self._entries: list[tuple[str, Entry]] = []
         self._lock = threading.Lock()
 
@@ -161,8 +162,7 @@ class Outbox:
         unpaid = list(self._unpaid())
         if unpaid or self._open_fans:
             self.flush()
-        for fan in context.plan.fans(unit.node):
-            self._close_fan(fan)
+        self.close_fans()
         for gather, part in unpaid:
             chord, body = context.canvas.chord_of(gather, unit.place)
             chords.arrive(context.app, chord, part, body)
@@ -176,14 +176,19 @@ class Outbox:
         self.end_run_if_idle(still_open)
         return still_open
 
+    def close_fans(self) -> None:
+        """Say that the unit sends no more members: gathers may run before it ends."""
+        for fan in set(self._context.plan.fans(self._unit.node)) - self._closed_fans:
+            self._close_fan(fan)
+            self._closed_fans.add(fan)
+
     def pay_own_part(self) -> None:
         """Arrive at the gather whose chord the unit's message carries, if any.
 
         Celery would do it after the task has returned; but what goes wrong there, for
         instance because Redis is away, is not tried again.
         """
-        own = self._own_chord()
-        if own is not None:
+        if own := self._own_chord():
             chords.arrive(self._context.app, own[0], self._unit.id, own[1])
 
     def _own_chord(self) -> tuple[str, Signature[Any]] | None:
@@ -289,12 +294,8 @@ class Outbox:
             source = f"{fan.node}/{fan.channel}"
             for unit in shed_surplus(context, target, places, source):
                 del units[unit]
-        with (
-            announced(context, target, list(units)),
-            context.app.producer_pool.acquire(block=True) as producer,
-        ):
-            for signature in signatures(context, target, units, places):
-                signature.apply_async(producer=producer)
+        with announced(context, target, list(units)):
+            publish_members(context, target, units, places)
 
     def _leave_members(
         self, gather: str, fan: Fan, emissions: Sequence[Emission]

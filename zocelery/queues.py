@@ -1,5 +1,7 @@
 """Queues: every exchange, queue, priority and dead-letter place, in one table."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +44,16 @@ WORK_QUEUES = (
     WorkQueue("lims"),
 )
 QUEUE_NAMES = tuple(queue.name for queue in WORK_QUEUES)
+
+
+_DELAY = re.compile(r"([01]\.){28}")
+"""What Celery puts before the routing key of a message that waits on quorum queues."""
+
+
+def queue_of(delivery: Mapping[str, Any] | None) -> str | None:
+    """Return the work queue that a message came from, by how it was delivered."""
+    key = (delivery or {}).get("routing_key")
+    return _DELAY.sub("", key, count=1) if isinstance(key, str) else None
 
 
 def dead_letter_queue(name: str) -> str:
@@ -161,8 +173,11 @@ def _queue_type(broker: BrokerSettings) -> dict[str, Any]:
 def _queue_arguments(queue: WorkQueue, broker: BrokerSettings) -> dict[str, Any]:
     arguments = _queue_type(broker)
     arguments["x-dead-letter-exchange"] = DEAD_LETTER_EXCHANGE
-    # quorum queues refuse it before RabbitMQ 4.3, and from 4.0 have two levels anyway
-    if queue.prioritised and broker.queue_type == "classic":
+    if broker.queue_type == "quorum":
+        # the routing key of a message that has waited there is not the queue's name
+        arguments["x-dead-letter-routing-key"] = queue.name
+    elif queue.prioritised:
+        # quorum queues refuse it before RabbitMQ 4.3, from 4.0 they have two levels
         arguments["x-max-priority"] = HIGHEST_PRIORITY + 1
     return arguments
 

@@ -130,6 +130,7 @@ class ClientSettings(_Section):
     """What beamline software and other programs are told, and where they are."""
 
     results_key: str = Field(min_length=1)
+    hits_key: str = Field(min_length=1)
     results_beamlines: tuple[str, ...]
     gpu_beamlines: tuple[str, ...]
     feedback_queues: tuple[str, ...]

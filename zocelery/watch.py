@@ -172,6 +172,7 @@ class Watch:
             self._give_up(error, number)
         else:
             if ended:
+                self._outbox.close_fans()  # its gathers need not wait for the history
                 state = "cancelled" if context.is_cancelled() else "done"
                 end_unit(context, unit, self._outbox, number, state)
                 self._forget()
@@ -183,12 +184,14 @@ class Watch:
         spec = context.plan.spec(self._unit.node)
         bursts: Iterator[Burst] = task_function(spec)(step, dict(self._row.state))
         for burst in bursts:
+            looked = time.monotonic()
             if burst.emissions and not self._wait_for_room():
                 return False
             self._send(burst)
             if context.is_cancelled():
                 return True
-            if self._ended.wait(burst.pause) if burst.pause else self._ended.is_set():
+            pause = looked + burst.pause - time.monotonic()
+            if self._ended.wait(pause) if pause > 0 else self._ended.is_set():
                 return False
         return True
 

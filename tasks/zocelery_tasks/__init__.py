@@ -3,6 +3,7 @@
 from zocelery_tasks import announcements as announcements
 from zocelery_tasks import basics as basics
 from zocelery_tasks import doorways as doorways
+from zocelery_tasks import hit_rates as hit_rates
 from zocelery_tasks import lims as lims
 from zocelery_tasks import trigger as trigger
 from zocelery_tasks.wrappers import command as command

@@ -42,6 +42,24 @@ def publish_centring(step: Step, given: "ResultsParameters") -> dict[str, Any]:
     return {"key": key, "taken": taken}
 
 
+def publish_to_beamline(
+    step: Step, beamline: str, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Publish a payload as it is, with the routing key of a beamline's hit rates.
+
+    Returns:
+        `key`, the routing key, and `taken`: whether anybody listens.
+
+    Raises:
+        TemporaryError: another try is sending it at this moment.
+    """
+    key = current_settings().clients.hits_key.replace("{beamline}", beamline)
+    described = {"queue": key, "exchange": RESULTS_EXCHANGE, "parameters": parameters}
+    body = wrap_step(step.run_id, described, step.payload)
+    letter = Letter(body, key, RESULTS_EXCHANGE, headers={RECIPE_HEADER: True})
+    return {"key": key, "taken": _send(step, letter)}
+
+
 def results_step(given: "ResultsParameters", clients: ClientSettings) -> dict[str, Any]:
     """Return the recipe step that the client reads dcid, dcgid and gpu from."""
     marked = given.gpu

@@ -258,6 +258,8 @@ class _Watch:
             pause = min(max(_PAUSE_PER_IDLE * idle, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
         if growing and idle < _GROWING_S:
             pause = SHORTEST_PAUSE_S
+        if progress.is_complete:
+            pause = 0.0
         return Burst(
             emissions=tuple(emissions),
             state=progress.dump(),

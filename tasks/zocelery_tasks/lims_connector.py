@@ -9,9 +9,10 @@ from zocelery.errors import PermanentError
 from zocelery.lims import commands
 from zocelery.lims.current import current_abilities, current_lims
 from zocelery.lims.image_quality import store_image_rows
-from zocelery.lims.programs import close_program
+from zocelery.lims.jobs import JobRequest, create_job
+from zocelery.lims.programs import close_program, register_program, update_status
 from zocelery.lims.request import COMMAND, Request
-from zocelery.lims.writer import write_rows
+from zocelery.lims.writer import Writer, write_rows
 from zocelery.messages import Step
 from zocelery.variables import PROGRAMS
 from zocelery_tasks.group_commit import GroupCommit
@@ -72,6 +73,35 @@ def store_image(step: Step) -> dict[str, Any]:
     _images().add(rows)
     numbers = [row["imageNumber"] for row in rows]
     return {"result": numbers[0] if len(numbers) == 1 else len(numbers)}
+
+
+def show_program(
+    step: Step, named: tuple[int, str, str], *, message: str, status: str
+) -> dict[str, Any]:
+    """Say in the LIMS how a run goes: one processing job and program for each run.
+
+    Args:
+        step: its payload's `time` says how old the news are: older ones are left out.
+        named: data collection, recipe and program.
+        message: what is to be shown.
+        status: "running", "success" or "failure".
+    """
+    dcid, recipe, program = named
+    key = f"{step.run_id}/{program}"
+
+    def _show(writer: Writer) -> int:
+        job = JobRequest(recipe=recipe, dcid=dcid, automatic=True)
+        made = create_job(writer, key, job)
+        found = register_program(writer, key, program=program, job=made)
+        moment = step.payload.get("time")
+        return update_status(
+            writer, found, status=status, message=message, update_time=moment
+        )
+
+    lims = current_lims()
+    found = write_rows(lims, current_abilities(lims), _show)
+    step.environment[PROGRAMS] = [found]
+    return {"result": found}
 
 
 def close_programs(program_ids: Sequence[int], message: str) -> None:

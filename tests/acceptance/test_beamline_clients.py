@@ -113,6 +113,7 @@ def environment_of(folder: Path, redis: str, broker: str, lims: URL) -> dict[str
         "ZOCELERY_HISTORY_URL": f"sqlite:///{folder / 'history.sqlite'}",
         "ZOCELERY_LIMS_URL": lims.render_as_string(hide_password=False),
         "ZOCELERY_CLIENTS_RESULTS_BEAMLINES": '["i03"]',
+        "ZOCELERY_WORKERS_IMAGE_LIMIT": "0",  # kernels may have to be compiled
     }
 
 
@@ -202,11 +203,17 @@ class Bytes:
             for one in self._collections:
                 self._send({"event": "end", "ispyb_dcid": one["ispyb_dcid"]})
         elif word == "wait":
-            return self._read(until(lambda: self._channel.basic_get("xrc.i03")))
+            return self._read(until(self._next, READY_SECONDS))
         elif word == "more":
             declared = self._channel.queue_declare("xrc.i03", passive=True)
             return declared.message_count
         return word
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _next(self) -> Any:
+        return self._channel.basic_get("xrc.i03")
 
     def _send(self, parameters: dict[str, Any]) -> None:
         body = json.dumps({"recipes": ["mimas"], "parameters": parameters})
@@ -255,12 +262,13 @@ class Dodal:
         raise AssertionError(f"dodal ended: {self._process.wait()}")
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(20)
-        finally:
-            self._process.kill()
+        with self._process as process:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
 
 
 @pytest.fixture(scope="session")
@@ -292,8 +300,10 @@ def dodal(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def byte_client(deployment: Deployment) -> Client:
-    return Bytes(deployment.port, GROUP)
+def byte_client(deployment: Deployment) -> Iterator[Client]:
+    client = Bytes(deployment.port, GROUP)
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.faults.site import Site, Worker
 from tests.faults.test_deliveries import recipe
+from tests.unit.small_images import write_cbf
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 STEP = {"task": "faults.step"}
@@ -73,3 +76,27 @@ def test_a_run_that_no_worker_knows_ends_and_goes_on_with_newer_ones(
     status = run.wait(60)
     assert (status.state, status.error) == ("finished", None)
     assert run.results()["c"]["members"] == [1, 2]
+
+
+def test_members_that_came_in_bundles_wait_and_go_on_as_well(
+    whole: Site, tmp_path: Path
+):
+    image = write_cbf(tmp_path / "x_1.cbf", np.arange(400, dtype="i4").reshape(20, 20))
+    whole.workers["images"].stop()
+    with an_old_worker(whole, "images"):
+        run = whole.submit(
+            recipe(
+                [["a", {"list": [{"file": str(image)}] * 40}]],
+                a={"task": "echo", "output": "b"},
+                b={"task": "per_image_analysis", "foreach": "list", "output": "c"},
+                c={"task": "faults.gather", "gather": True},
+            )
+        )
+        status = run.wait(60)
+    assert (status.error or "").startswith("b: 40 wait as dead letters; ")
+    assert "task 'faults.gather' is not known" in (status.error or "")
+    whole.start_workers()
+    reinject(whole, run.id)
+    status = run.wait(60)
+    assert (status.state, status.error) == ("finished", None)
+    assert run.results()["c"]["count"] == 40

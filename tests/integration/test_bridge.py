@@ -33,6 +33,7 @@ from zocelery.lims.tables import table
 from zocelery.submission import open_run, submit
 
 pytestmark = pytest.mark.usefixtures("serving")
+RULED = ("grid-scan-3d", "per-image-analysis", "autoprocessing-xia2")
 RECIPE = {"1": ECHO, "start": [[1, []]]}
 SECOND = 15
 """The second grid of a pair, the first of which is GRID_DCID."""
@@ -45,7 +46,7 @@ def serving(workers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     path = Path(str(make_url(os.environ["ZOCELERY_LIMS_URL"]).database))
     lims_rows.sqlite_lims(path.parent).close()
     folder = tmp_path_factory.mktemp("bridge")
-    for name in ("hello", "xia2-dials", "grid-scan-3d", "per-image-analysis", "xia2"):
+    for name in ("hello", "xia2-dials", *RULED):
         (folder / f"{name}.json").write_text(json.dumps(RECIPE))
     settings = {
         "recipes_folders": [str(folder)],
@@ -201,10 +202,12 @@ def test_a_rotation_is_analysed_from_its_start_and_processed_at_its_end():
     announce(DCID, "start", word, filename=None, start_frame_index=0)
     first = run_of(word)
     announce(DCID, "end", word)
-    rows = until(lambda: len(runs_with(word=word)) > 1 and runs_with(word=word))
-    assert [row["recipe"] for row in rows] == ["xia2", "per-image-analysis"]
-    assert rows[1]["run"] == first.id
-    assert rows[0]["parameters"]["space_group"] == "P43212"
+    rows = until(lambda: len(runs_with(word=word)) > 2 and runs_with(word=word))
+    again, once, live = rows
+    assert again["recipe"] == once["recipe"] == "autoprocessing-xia2"
+    assert (live["recipe"], live["run"]) == ("per-image-analysis", first.id)
+    assert "space_group" not in once["parameters"]
+    assert again["parameters"]["space_group"] == "P43212"
     folders = [row["parameters"]["ispyb_working_directory"] for row in rows]
     assert [folder.rsplit("/")[-1] for folder in folders] == [r["run"] for r in rows]
 
@@ -214,8 +217,9 @@ def test_rules_tell_what_would_run_and_why():
     told = {row["rule"]: row for row in map(json.loads, result.stdout.splitlines())}
     assert told["grid-scan"]["why"].startswith("kind is rotation, not grid")
     assert not told["grid-scan"]["holds"]
-    (run,) = told["processing"]["runs"]
-    assert (run["recipe"], run["urgency"]) == ("xia2", "live")
+    run, again = told["processing"]["runs"]
+    assert (run["recipe"], run["urgency"]) == ("autoprocessing-xia2", "live")
+    assert again["urgency"] == "reprocessing"
     assert run["run"] in {row["run"] for row in runs_with(ispyb_dcid=DCID)}
     text = CliRunner().invoke(cli, ["rules", str(DCID), "--event", "start"]).stdout
     assert "processing: no, event is start, not end" in text

@@ -131,7 +131,7 @@ def test_a_task_that_fails_waits_as_a_dead_letter_with_its_message():
 
 def test_a_watch_of_somebody_elses_recipe_lives_here_and_feeds_it(tmp_path: Path):
     for number in (1, 2, 3):
-        (tmp_path / f"x_{number}.cbf").touch()
+        (tmp_path / f"x_{number}.cbf").write_text("image")
     watch = {
         "queue": "legacy.watch",
         "parameters": {

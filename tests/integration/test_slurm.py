@@ -152,7 +152,7 @@ class Running(threading.Thread):
         return self.error
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
     give_up = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < give_up
@@ -218,7 +218,7 @@ def test_cancelling_ends_a_stubborn_job(
     place: str, desk: Desk, cluster: SlurmCluster, tmp_path: Path
 ) -> None:
     work = Running(desk, ["sh", "-c", STUBBORN], runs_on=place)
-    pids = tmp_path / "command" / "pids"
+    pids = tmp_path / "run" / "command" / "pids"
     wait_until(lambda: len(lines(pids)) == 2)
     desk.cancelled.set()
     began = time.monotonic()
@@ -336,7 +336,7 @@ def test_cancelling_works_without_a_controller(
     desk: Desk, cluster: SlurmCluster, tmp_path: Path
 ) -> None:
     work = Running(desk, ["sh", "-c", STUBBORN])
-    pids = tmp_path / "command" / "pids"
+    pids = tmp_path / "run" / "command" / "pids"
     wait_until(lambda: len(lines(pids)) == 2)
     cluster.kill("slurmctld")
     try:
@@ -429,7 +429,7 @@ def test_a_program_that_is_not_on_the_node_is_named(desk: Desk) -> None:
 
 def test_nothing_of_an_order_stays_on_the_disk(desk: Desk, tmp_path: Path) -> None:
     run(desk, ["true"], environment={"TOKEN": "very-secret"})
-    control = control_folder(tmp_path / "command")
+    control = control_folder(tmp_path / "run" / "command")
     assert control.stat().st_mode & 0o077 == 0
     texts = [f.read_text() for f in control.rglob("*") if f.is_file()]
     assert texts

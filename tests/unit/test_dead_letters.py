@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from kombu.transport.native_delayed_delivery import calculate_routing_key
 
 from zocelery.celery import app
 from zocelery.cli import cli
@@ -21,6 +22,8 @@ from zocelery.dead_letter_format import Address, DeadLetter, from_line, tag, unt
 from zocelery.dead_letter_gate import find_problem
 from zocelery.dead_letters import new_file_name
 from zocelery.errors import InputFileError
+from zocelery.queues import queue_of, work_queues
+from zocelery.settings import BrokerSettings, current_settings
 
 BODY = json.dumps([[{"x": 1}, "run", "b", "7", "stream", "1"], {}, {}]).encode()
 PROPERTIES = {"content_type": "application/json", "priority": 9}
@@ -216,3 +219,22 @@ def test_an_error_of_a_megabyte_leaves_room_for_the_message():
     assert len(sent["headers"]["x-z-traceback"]) == 8000
     assert sent["headers"]["mine"] == 1
     assert sent["mandatory"]
+
+
+@pytest.mark.parametrize("queue", ["control", "reduce.xray_centering", "0.1"])
+def test_the_queue_of_a_message_is_known_after_it_has_waited_on_quorum_queues(
+    queue: str,
+):
+    for key in (queue, calculate_routing_key(7, queue)):
+        assert queue_of({"routing_key": key}) == queue
+    assert queue_of(None) is None
+
+
+def test_what_quorum_queues_reject_finds_its_dead_letters_whatever_its_routing_key():
+    given = current_settings().broker.model_dump()
+    quorum = BrokerSettings.model_validate({**given, "queue_type": "quorum"})
+    for queue in work_queues(quorum):
+        arguments = queue.queue_arguments
+        assert arguments["x-queue-type"] == "quorum"
+        assert arguments["x-dead-letter-routing-key"] == queue.name
+        assert "x-max-priority" not in arguments

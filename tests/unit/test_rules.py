@@ -99,7 +99,7 @@ def test_both_grids_and_both_events_ask_for_one_run_in_three_dimensions():
 def test_a_rotation_is_looked_at_from_its_start_and_processed_at_its_end():
     assert recipes(scenario(kind="rotation", event="start")) == ["per-image-analysis"]
     end = scenario(kind="rotation", event="end")
-    assert recipes(end) == ["per-image-analysis", "xia2"]
+    assert recipes(end) == ["per-image-analysis", "autoprocessing-xia2"]
     assert recipes(scenario(kind="screening")) == ["per-image-analysis"]
     assert recipes(scenario(kind="undefined")) == []
 
@@ -112,21 +112,29 @@ def test_the_preferred_pipeline_goes_first_and_the_others_let_live_runs_pass(
     rules = settings.rules.model_copy(update={"pipelines": names})
     changed = settings.model_copy(update={"rules": rules})
     monkeypatch.setattr("zocelery.rules.bundled.current_settings", lambda: changed)
-    one = scenario(
-        kind="rotation", preferred_processing="autoPROC", unit_cell=(78, 78, 37)
-    )
+    one = scenario(kind="rotation", preferred_processing="autoPROC")
     asked = decisions(one)["processing"].invocations
     assert [(i.recipe, i.urgency) for i in asked] == [
         ("autoproc", "live"),
-        ("xia2", "reprocessing"),
-        ("xia2", "reprocessing"),
+        ("autoprocessing-xia2", "reprocessing"),
+        ("autoprocessing-xia2", "reprocessing"),
         ("fast-dp", "reprocessing"),
     ]
     assert len({i.run_id(one) for i in asked}) == 4
-    assert asked[1].parameters["unit_cell"] == "78,78,37"
+    assert asked[2].parameters == {"pipeline": "3dii"}
     assert asked[3].parameters == {"image": "/dls/i99/x/g_00001.cbf"}
     other = scenario(kind="rotation", preferred_processing="EDNA")
-    assert decisions(other)["processing"].invocations[0].recipe == "xia2"
+    assert decisions(other)["processing"].invocations[0].recipe == "autoprocessing-xia2"
+
+
+def test_xia2_runs_once_more_with_the_symmetry_that_is_known():
+    one = scenario(kind="rotation", space_group="P43212", unit_cell=(78, 78, 37))
+    plain, known = decisions(one)["processing"].invocations
+    assert plain.parameters == {"pipeline": "dials"}
+    assert known.parameters["space_group"] == "P43212"
+    assert known.parameters["unit_cell"] == "78,78,37"
+    assert (plain.urgency, known.urgency) == ("live", "reprocessing")
+    assert plain.run_id(one) != known.run_id(one)
 
 
 def test_a_guid_asks_for_everything_anew():
@@ -172,7 +180,7 @@ def test_a_facilitys_rule_takes_the_place_of_the_bundled_one(
     install(monkeypatch, "tests.unit.facility_rules:RULES")
     ours = scenario(kind="rotation", beamline="i99", visit="cm1-2")
     assert "i99-processing" in recipes(ours)
-    assert "xia2" not in recipes(ours)
+    assert "autoprocessing-xia2" not in recipes(ours)
     told = decisions(ours.model_copy(update={"visit": "nt1-1"}))["processing"]
     assert told.why == "visit begins with nt"
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from zocelery.errors import ParameterError
-from zocelery.rules.decision import Invocation, Rule, rule
+from zocelery.rules.decision import Invocation, Rule, Urgency, rule
 from zocelery.rules.predicates import (
     has_partner,
     is_characterization,
@@ -23,9 +23,11 @@ from zocelery.rules.predicates import (
 from zocelery.rules.scenario import Scenario
 from zocelery.settings import current_settings
 
+XIA2 = "autoprocessing-xia2"
+"""As processing jobs run it, recorded in the LIMS in the same way."""
 PIPELINES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "xia2/DIALS": ("xia2", {"pipeline": "dials"}),
-    "xia2/3dii": ("xia2", {"pipeline": "3dii"}),
+    "xia2/DIALS": (XIA2, {"pipeline": "dials"}),
+    "xia2/3dii": (XIA2, {"pipeline": "3dii"}),
     "autoPROC": ("autoproc", {}),
     "fast_dp": ("fast-dp", {}),
 }
@@ -75,21 +77,24 @@ def per_image_analysis(scenario: Scenario) -> Iterator[Invocation]:
 
 @rule("processing", when=is_rotation & is_end)
 def processing(scenario: Scenario) -> Iterator[Invocation]:
-    """Process a rotation: the preferred pipeline first, the others behind it."""
+    """Process a rotation: the preferred pipeline first, the others behind it.
+
+    xia2 runs once more with the symmetry that the sample is said to have.
+    """
     names = list(current_settings().rules.pipelines)
     preferred = scenario.preferred_processing
     first = preferred if preferred in names else next(iter(names), None)
     for name in sorted(names, key=lambda one: one != first):
         recipe, parameters = _pipeline(name)
-        known = {"space_group": scenario.space_group, "unit_cell": _cell(scenario)}
-        if name in ("autoPROC", "fast_dp"):
-            known = {"image": first_image_of(scenario.parameters)}
-        yield Invocation(
-            recipe,
-            {**known, **parameters},
-            urgency="live" if name == first else "reprocessing",
-            key=f"processing:{scenario.dcid}:{name}",
-        )
+        key = f"processing:{scenario.dcid}:{name}"
+        if name == "fast_dp":
+            parameters = {"image": first_image_of(scenario.parameters)}
+        urgency: Urgency = "live" if name == first else "reprocessing"
+        yield Invocation(recipe, parameters, urgency=urgency, key=key)
+        if recipe == XIA2 and scenario.space_group:
+            known = {"space_group": scenario.space_group, "unit_cell": _cell(scenario)}
+            both = {**parameters, **known}
+            yield Invocation(recipe, both, urgency="reprocessing", key=f"{key}:known")
 
 
 RULES: tuple[Rule, ...] = (grid_scan_3d, grid_scan, per_image_analysis, processing)

@@ -13,6 +13,7 @@ from zocelery.settings import RuleSettings
 
 ENTRY_POINTS = "zocelery.rules"
 """Entry-point group of facilities; each names a list of rules."""
+Urgency = Literal["live", "reprocessing"]
 _NAMESPACE = uuid.UUID("0a6a8f0e-7a3b-4f1b-9d55-2f6b7275c1e5")
 
 
@@ -23,7 +24,7 @@ class Invocation:
     recipe: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Beside all that has been looked up, before which they go."""
-    urgency: Literal["live", "reprocessing"] = "live"
+    urgency: Urgency = "live"
     key: str = ""
     """What is the same whenever the same work is asked for; by default data collection,
     event and recipe. Both events may ask for what is to be done once."""

@@ -87,7 +87,10 @@ class ClusterPlace:
         job = FollowedJob(command, order, self._client, self._settings, told, known)
         outcome = job.run()
         self._keep(
-            command.folder, position, {**known, "id": outcome.job}, is_away=False
+            command.folder,
+            position,
+            {"name": order.name, "id": outcome.job},
+            is_away=False,
         )
         return outcome
 

@@ -28,7 +28,7 @@ NAMES: Mapping[str, str] = {
 """DIALS's and xia2's names of statistics, and the columns of the LIMS."""
 SHELLS = ("overall", "innerShell", "outerShell")
 _COUNTS = ("nTotalObservations", "nTotalUniqueObservations")
-_HEADING = "Summary of merging statistics"
+_COLUMNS = re.compile(r"(Suggested +Low +High +Overall|Overall +Low +High)\s*$")
 _SHELL_OF_COLUMN = {
     "Suggested": "overall",
     "Overall": "overall",
@@ -48,27 +48,24 @@ def read_merging_statistics(log: Path) -> Statistics:
         PermanentError: the log has no summary.
     """
     lines = log.read_text(errors="replace").splitlines()
-    starts = [n for n, line in enumerate(lines) if _HEADING in line]
+    starts = [n for n, line in enumerate(lines) if _COLUMNS.search(line)]
     if not starts:
         raise PermanentError(f"{log}: has no summary of merging statistics")
-    columns: list[str] = []
+    shells = _shells(lines[starts[-1]])
     found: Statistics = {}
     for line in lines[starts[-1] + 1 :]:
-        if not columns:
-            words = line.split()
-            columns = _shells(words) if "Low" in words else []
-        elif not line.strip():
+        if not line.strip():
             break
-        else:
-            _read_line(line, columns, found)
+        _read_line(line, shells, found)
     return found
 
 
-def _shells(words: Sequence[str]) -> list[str]:
-    suggested = "Suggested" in words
+def _shells(heading: str) -> list[str]:
+    suggested = "Suggested" in heading
     return [
         "allData" if word == "Overall" and suggested else _SHELL_OF_COLUMN[word]
-        for word in words
+        for word in heading.split()
+        if word in _SHELL_OF_COLUMN
     ]
 
 

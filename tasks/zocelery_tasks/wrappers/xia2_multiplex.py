@@ -28,7 +28,6 @@ from zocelery_tasks.wrappers.merging import (
 )
 from zocelery_tasks.wrappers.phil import phil_arguments
 
-FIRST_PAUSE = 30.0
 LONGEST_PAUSE = 600.0
 _STEP = re.compile(r"-{3,} (.+?) -{3,}|^Starting (.+)$")
 _GROUP = re.compile(r"Space group: (?P<group>[A-Z][-0-9A-Za-z/ ]+?)\s*$", re.MULTILINE)
@@ -52,6 +51,8 @@ class MultiplexParameters(WrapperParameters):
     """Data sets without which it is not worth while."""
     wait: float = Field(default=0.0, ge=0)
     """Seconds that missing files are waited for, from the first try."""
+    first_pause: float = Field(default=30.0, gt=0)
+    """Seconds until they are looked for again; each pause is twice the last."""
     d_min: float | None = Field(default=None, gt=0)
     space_group: str | int | None = None
     phil: Mapping[str, Any] = Field(default_factory=dict)
@@ -73,7 +74,6 @@ def xia2_multiplex(bench: Bench) -> Answer:
         "symmetry.space_group": given.space_group,
         "resolution.d_min": given.d_min,
         "nproc": bench.processes,
-        "output.cluster_html": True,
     }
     named = phil_arguments({**own, **given.phil}, "xia2.multiplex")
     bench.run(["xia2.multiplex", *map(str, files), *named], progress=_progress)
@@ -137,18 +137,23 @@ def present_files(
     ]
     ready = [pair for pair in pairs if all(file.exists() for file in pair)]
     missing = len(pairs) - len(ready)
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (number - 1))
-    waited = sum(min(LONGEST_PAUSE, FIRST_PAUSE * 2**n) for n in range(number - 1))
+    waited = sum(_pause(given, before) for before in range(1, number))
     if missing and waited < given.wait:
         raise NotYetError(
             f"{missing} of {len(pairs)} data sets are not there yet",
-            min(pause, given.wait - waited),
+            min(_pause(given, number), given.wait - waited),
         )
     if len(ready) < given.least:
         raise PermanentError(
             f"{len(ready)} of {len(pairs)} data sets are there, {given.least} needed"
         )
     return [file for pair in ready for file in pair]
+
+
+def _pause(given: MultiplexParameters, number: int) -> float:
+    """Return the seconds after try `number`."""
+    doublings = min(number - 1, 60)  # beyond any longest pause
+    return min(LONGEST_PAUSE, given.first_pause * 2.0**doublings)
 
 
 def _statistics(*logs: Path) -> Answer | None:

@@ -1,6 +1,5 @@
 """The wrapper `xia2.ssx`: stills of serial crystallography, indexed and merged."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from zocelery.errors import ParameterError
+from zocelery.errors import ParameterError, PermanentError
 from zocelery_tasks.wrappers.base import (
     Answer,
     Bench,
@@ -17,10 +16,15 @@ from zocelery_tasks.wrappers.base import (
     wrapper_task,
 )
 from zocelery_tasks.wrappers.dials import image_files, import_source, plain_path
+from zocelery_tasks.wrappers.merging import draw_answer, read_merging_statistics
 from zocelery_tasks.wrappers.phil import as_numbers, phil_arguments, phil_value
 
-_INDEXED = re.compile(r"(\d+) images? with an indexed lattice|Indexed (\d+)/(\d+)")
-_BATCH = re.compile(r"(?:Processing|Starting) batch (?P<seen>\d+)")
+_COUNTS = {
+    "images": re.compile(r"Cumulative number of images processed: (\d+)"),
+    "indexed_percent": re.compile(r"Cumulative % of images indexed: ([\d.]+)%"),
+    "integrated_crystals": re.compile(r"Total number of integrated crystals: (\d+)"),
+}
+"""What xia2.ssx says after each batch of images, and so at the end."""
 
 
 class SsxParameters(WrapperParameters):
@@ -37,7 +41,7 @@ class SsxParameters(WrapperParameters):
     phil: Mapping[str, Any] = Field(default_factory=dict)
 
 
-@wrapper_task("xia2.ssx", parameters=SsxParameters)
+@wrapper_task("xia2.ssx", parameters=SsxParameters, picture=draw_answer)
 def xia2_ssx(bench: Bench) -> Answer:
     """Index, integrate and merge still images with xia2.ssx."""
     given = bench.parameters
@@ -48,11 +52,11 @@ def xia2_ssx(bench: Bench) -> Answer:
     if not data.is_dir():
         raise bench.bad_result("xia2.ssx left no DataFiles")
     kept = bench.keep(_kept(bench.folder))
-    merged = sorted(data.glob("*merged.mtz"))
+    merged = sorted(data.glob("merged*.mtz"))
     return {
         "mtz": str(merged[0]) if merged else None,
-        "indexed": _indexed_count(bench.log),
-        "data_reduction": _read_summary(bench.folder),
+        **read_counts(bench.log),
+        "merging_statistics": _statistics(bench.log),
         "files": kept,
     }
 
@@ -78,22 +82,22 @@ def _phil(given: SsxParameters, processes: int) -> Iterator[str]:
 
 
 def _progress(line: str) -> tuple[str, int, int | None] | None:
-    found = _BATCH.search(line)
-    return (found[0], int(found["seen"]), None) if found else None
+    found = _COUNTS["images"].search(line)
+    return (f"{found[1]} images processed", int(found[1]), None) if found else None
 
 
-def _indexed_count(log: Path) -> int | None:
-    found = _INDEXED.findall(log.read_text(errors="replace"))
-    return int(found[-1][0] or found[-1][1]) if found else None
+def read_counts(log: Path) -> dict[str, float]:
+    """Return how many images, indexed (%), and crystals the log tells of last."""
+    text = log.read_text(errors="replace")
+    found = {name: pattern.findall(text) for name, pattern in _COUNTS.items()}
+    return {name: float(told[-1]) for name, told in found.items() if told}
 
 
-def _read_summary(folder: Path) -> Any:
-    for file in sorted(folder.glob("LogFiles/*merging-statistics.json")):
-        try:
-            return json.loads(file.read_text())
-        except ValueError:
-            continue
-    return None
+def _statistics(log: Path) -> Answer | None:
+    try:
+        return read_merging_statistics(log)
+    except PermanentError:
+        return None
 
 
 def _kept(folder: Path) -> Iterator[KeptFile]:
@@ -103,5 +107,5 @@ def _kept(folder: Path) -> Iterator[KeptFile]:
     for place, kind in (("DataFiles", "result"), ("LogFiles", "log")):
         for file in sorted((folder / place).rglob("*")):
             if file.is_file():
-                rank = 1 if file.name.endswith("merged.mtz") else 2
+                rank = 1 if file.match("merged*.mtz") else 2
                 yield KeptFile(file, str(file.relative_to(folder)), kind, rank)
