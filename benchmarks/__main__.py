@@ -16,6 +16,7 @@ COMMANDS = {
     "fanout": "benchmarks.fanout",
     "lims": "benchmarks.lims",
     "message": "benchmarks.message",
+    "wrappers": "benchmarks.wrappers",
     "fuzz": "benchmarks.fuzz",
     "chaos": "benchmarks.chaos",
     "page": "benchmarks.page",

@@ -220,3 +220,109 @@ def whole_analysis(folder: Path, image: int = 5) -> list[dict[str, Any]]:
 def multipart(steps: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the request for a list of requests."""
     return {"ispyb_command": "multipart_message", "ispyb_command_list": steps}
+
+
+def further_requests(session: int, number: int) -> list[dict[str, Any]]:
+    """Return requests for microscopy and what belongs to it, told apart by a number.
+
+    `$program` names a program that is there.
+    """
+    program = {"program_id": "$program"}
+    return [
+        {
+            "ispyb_command": "insert_data_collection_group",
+            "session_id": session,
+            "experiment_type": "SAD",
+            "store_result": "group",
+        },
+        {
+            "ispyb_command": "insert_data_collection",
+            "dcgid": "$group",
+            "session_id": session,
+            "image_directory": "/x/",
+            "store_result": "collection",
+        },
+        {
+            "ispyb_command": "insert_motion_correction",
+            "image_number": number % 1000,
+            "micrograph_full_path": f"/x/m{number}_motion_corrected.mrc",
+            "total_motion": 1.5,
+            "store_result": "correction",
+            **program,
+        },
+        {
+            "ispyb_command": "insert_ctf",
+            "motion_correction_id": "$correction",
+            "estimated_resolution": 3.5,
+            **program,
+        },
+        {
+            "ispyb_command": "insert_relative_ice_thickness",
+            "motion_correction_id": "$correction",
+            "median": 2,
+            **program,
+        },
+        {
+            "ispyb_command": "buffer",
+            "buffer_command": {
+                "ispyb_command": "insert_particle_picker",
+                "motion_correction_id": "$correction",
+                "number_of_particles": 70,
+            },
+            "buffer_store": number,
+            **program,
+        },
+        {
+            "ispyb_command": "buffer",
+            "buffer_lookup": {"particle_picker_id": number},
+            "buffer_command": {
+                "ispyb_command": "insert_particle_classification_group",
+                "type": "2D",
+                "batch_number": 1,
+            },
+            "store_result": "classes",
+            **program,
+        },
+        {
+            "ispyb_command": "insert_particle_classification",
+            "particle_classification_group_id": "$classes",
+            "class_number": 1,
+            "store_result": "class",
+        },
+        {
+            "ispyb_command": "insert_cryoem_initial_model",
+            "particle_classification_id": "$class",
+            "resolution": 8.5,
+        },
+        {
+            "ispyb_command": "insert_tomogram",
+            "volume_file": f"t{number}.mrc",
+            "store_result": "tomogram",
+            **program,
+        },
+        {
+            "ispyb_command": "insert_tilt_image_alignment",
+            "tomogram_id": "$tomogram",
+            "path": f"/y/m{number}.mrc",
+            "defocus_u": 1.5,
+        },
+        {"ispyb_command": "retrieve_program_attachments_for_program_id", **program},
+    ]
+
+
+FURTHER_TABLES = (
+    "DataCollectionGroup",
+    "DataCollection",
+    "Movie",
+    "MotionCorrection",
+    "CTF",
+    "RelativeIceThickness",
+    "ParticlePicker",
+    "ParticleClassificationGroup",
+    "ParticleClassification",
+    "CryoemInitialModel",
+    "Tomogram",
+    "TiltImageAlignment",
+    "zc_ZocaloBuffer",
+)
+"""`further_requests` leave one row in each."""

@@ -137,6 +137,25 @@ class SlurmCluster:
         self._start("slurmd", "-D", "-N", self.host)
         self._until(lambda: "idle" in self.call("sinfo", "--noheader"))
 
+    def mend(self) -> None:
+        """End all jobs and wait until the node is free for others.
+
+        A node is drained when a controller that has lost its last state wants to start
+        what it has running.
+        """
+
+        def _is_idle() -> bool:
+            state = self.call("sinfo", "--noheader", "--format=%t").split()[0]
+            if state.startswith(("drain", "drng", "down")):
+                place = f"NodeName={self.host}"
+                self.call("scontrol", "update", place, "State=RESUME")
+            return state == "idle"
+
+        if _is_idle():
+            return
+        self.call("scancel", f"--user={getpass.getuser()}")
+        self._until(_is_idle)
+
     def start_rest(self) -> None:
         """Start the web service, which refuses to be root or the user of Slurm."""
         place = f"{servers.LOOPBACK}:{self.rest_port}"

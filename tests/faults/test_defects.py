@@ -160,7 +160,8 @@ def test_defect_11_an_hdf5_file_that_is_not_ready_is_waited_for(
     with h5py.File(whole, "w", libver="latest") as file:
         shape = {"shape": (2, 4, 4), "maxshape": (None, 4, 4), "chunks": (1, 4, 4)}
         images = file.create_dataset("entry/data/data", dtype="u2", **shape)
-        file.swmr_mode = swmr
+        if swmr:
+            file.swmr_mode = True
         images[:] = 1
         file.flush()
         content = whole.read_bytes()  # with the mark of a writer, if there may be one

@@ -12,7 +12,15 @@ import pytest
 from sqlalchemy import URL
 
 from tests import lims_rows
-from tests.lims_requests import CENTRING, ONE_SET, TABLES, multipart, whole_analysis
+from tests.lims_requests import (
+    CENTRING,
+    FURTHER_TABLES,
+    ONE_SET,
+    TABLES,
+    further_requests,
+    multipart,
+    whole_analysis,
+)
 from tests.lims_rows import Site, at_once
 from tests.lims_servers import (
     SCHEMA_VARIABLE,
@@ -73,11 +81,14 @@ def real(server: URL, tmp_path_factory: pytest.TempPathFactory) -> URL:
     return url
 
 
+REAL = pytest.param("real", marks=needs_checkout)
+
+
 @pytest.fixture(
     params=[
         "sqlite",
         "mariadb",
-        pytest.param("real", marks=needs_checkout),
+        REAL,
         pytest.param("role", marks=needs_checkout),
     ]
 )
@@ -111,6 +122,24 @@ def steps_for(site: Site, folder: Path) -> list[dict[str, Any]]:
     }
     steps[16] = {**CENTRING, "results": [result]}
     return steps
+
+
+@pytest.mark.parametrize("site", ["sqlite", "mariadb", REAL], indirect=True)
+def test_microscopy_asked_for_eight_times_at_once_is_there_once(
+    site: Site, tmp_path: Path
+):
+    key, number = str(tmp_path), next(NUMBERS)
+    register = {"ispyb_command": "register_processing", "program": "relion"}
+    program = site.run(register, key).result
+    (session,) = site.rows("BLSession", "sessionId")[0]
+    before = site.count(*FURTHER_TABLES)
+    request = multipart(further_requests(session, number))
+    answers = at_once(lambda: site.run(request, key, {"program": program}))
+    assert {type(answer).__name__ for answer in answers} == {"Outcome"}, answers
+    variables = [answer.variables for answer in answers]
+    assert variables == [variables[0]] * 8
+    after = site.count(*FURTHER_TABLES)
+    assert after == {name: rows + 1 for name, rows in before.items()}
 
 
 def test_a_whole_analysis_asked_for_eight_times_at_once_is_there_once(

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from kombu.transport.native_delayed_delivery import calculate_routing_key
 
+from zocelery.canvas import BUNDLE_TASK
 from zocelery.celery import app
 from zocelery.cli import cli
 from zocelery.cli.dlq import Age
@@ -49,6 +50,20 @@ def test_the_engines_own_tasks_have_a_run_but_no_node():
     body = b'[["run", "gather", "stream"], {}, {}]'
     forward = letter(body, task="zocelery.forward")
     assert (forward.run, forward.node, forward.address) == ("run", None, None)
+
+
+def test_a_letter_with_several_members_is_taken_for_each_of_them():
+    members = [["unit-1", "7", {"x": 1}], ["unit-2", "8", {"x": 2}], "odd"]
+    body = json.dumps([["run", "b", "stream", "1", members], {}, {}]).encode()
+    bundle = letter(
+        zlib.compress(body), task=BUNDLE_TASK, compression="application/x-gzip"
+    )
+    assert (bundle.run, bundle.node, bundle.address) == ("run", "b", None)
+    assert [unit.id for unit in bundle.units] == ["unit-1", "unit-2"]
+    second = bundle.units[1]
+    assert second.address == Address("run", "b", "8", "stream", 1)
+    assert second.payload == {"x": 2}
+    assert letter().units == [letter()]
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"7", b"{}", b"[7]", b"[[1, 2, 3]]"])

@@ -38,6 +38,7 @@ STATE_SECONDS = 15.0
 END_SECONDS = 20.0
 """A job that is ended is waited for so long, beside its grace."""
 SUBMIT_PAUSE = 5.0
+_EXPLAINED = LOST | TOO_LONG | {"OUT_OF_MEMORY"}
 _SLURMS = ": error: "
 """Between the name of a part of Slurm and what it has to say."""
 
@@ -233,7 +234,7 @@ class FollowedJob:
         """Say how a job has ended that left no word: killed, lost, never begun."""
         until = time.monotonic() + REPORT_SECONDS
         state = self._found.state if self._found else ""
-        if state in LOST or state in TOO_LONG or state == "OUT_OF_MEMORY":
+        if state in _EXPLAINED or self._said_by_slurm():
             until = time.monotonic() + LOOK_SECONDS
         while time.monotonic() < until:
             list(self._folder.iterdir())  # file servers then look again
@@ -247,14 +248,19 @@ class FollowedJob:
             self._told.keep({"name": self._order.name, "id": claimed})
             return self.run()
         if not claimed and state in ("COMPLETED", "FAILED"):
-            said = " | ".join(last_lines(self._folder / f"{self._position}.out"))
-            raise PermanentError(
-                f"job {self._job} could not begin {self._command.arguments[0]} on "
-                f"{self._found.nodes if self._found else ''}: {said or 'no word of it'}"
-            )
+            raise self._not_begun()
         ending = Ending.TIMEOUT if state in TOO_LONG else Ending.ITSELF
-        is_lost = state in LOST or state in ("", "COMPLETED", "FAILED")
+        is_lost = state in LOST
+        if state in ("", "COMPLETED", "FAILED"):
+            is_lost = not self._said_by_slurm()
         return self._outcome(Ending.LOST if is_lost else ending, {})
+
+    def _not_begun(self) -> PermanentError:
+        said = " | ".join(last_lines(self._folder / f"{self._position}.out"))
+        return PermanentError(
+            f"job {self._job} could not begin {self._command.arguments[0]} on "
+            f"{self._found.nodes if self._found else ''}: {said or 'no word of it'}"
+        )
 
     def _outcome(self, ending: Ending, report: Mapping[str, Any]) -> Outcome:
         known = self._found

@@ -21,6 +21,8 @@ from zocelery_tasks.wrappers.base import (
     wrapper_task,
 )
 from zocelery_tasks.wrappers.dials import plain_path
+from zocelery_tasks.wrappers.dials_logs import found_space_group
+from zocelery_tasks.wrappers.experiments import read_experiments, unit_cells
 from zocelery_tasks.wrappers.merging import (
     SHELLS,
     draw_answer,
@@ -30,7 +32,6 @@ from zocelery_tasks.wrappers.phil import phil_arguments
 
 LONGEST_PAUSE = 600.0
 _STEP = re.compile(r"-{3,} (.+?) -{3,}|^Starting (.+)$")
-_GROUP = re.compile(r"Space group: (?P<group>[A-Z][-0-9A-Za-z/ ]+?)\s*$", re.MULTILINE)
 
 
 class Collection(BaseModel):
@@ -82,14 +83,26 @@ def xia2_multiplex(bench: Bench) -> Answer:
         raise bench.bad_result("xia2.multiplex left no scaled.mtz")
     kept = bench.keep(_kept(bench.folder))
     statistics = _statistics(bench.folder / "xia2.multiplex.log", bench.log)
-    groups = _GROUP.findall(bench.log.read_text(errors="replace"))
     return {
         "mtz": str(merged),
         "collections": len(found),
         "merging_statistics": statistics,
-        **({"space_group": groups[-1]} if groups else {}),
+        **_read_crystal(bench.folder),
         "files": kept,
     }
+
+
+def _read_crystal(folder: Path) -> Answer:
+    """Return space group and mean cell, as far as dials.scale has told them."""
+    log = folder / "dials.scale.log"
+    group = found_space_group(log) if log.exists() else None
+    known: Answer = {"space_group": group} if group else {}
+    scaled = folder / "scaled.expt"
+    if not scaled.exists():
+        return known
+    cells = unit_cells(read_experiments(scaled))
+    mean = [sum(numbers) / len(cells) for numbers in zip(*cells, strict=True)]
+    return {**known, "unit_cell": mean} if cells else known
 
 
 def collections(bench: Bench) -> list[Collection]:
