@@ -23,6 +23,7 @@ SECTIONS: dict[str, list[str]] = {
     "live": [],
     "fanout": [],
     "message": [],
+    "wrappers": [],
     "fuzz": ["--cases", "50000"],
 }
 """Options of each section's command."""

@@ -30,7 +30,8 @@ milliseconds for one image more: a long run less a short one. `all workers`: all
 processes together, those of `watch` and `control` too. `analysis`: opening,
 decompressing, spots and statistics alone, by the CPU clock of the thread that does it.
 `overhead`: the difference. `a run`: what a run costs besides, however many its images.
-Medians over runs, and between which values half of them lie."""
+Images that wait together share messages (docs/decisions/0050-bundles.md). Medians over
+runs, and between which values half of them lie."""
 
 
 @dataclass(frozen=True)

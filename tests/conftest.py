@@ -10,9 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from zocelery import servers
 
+settings.register_profile("zocelery", deadline=None)  # machines are busy
+settings.load_profile("zocelery")
 KEPT = "ZOCELERY_ISPYB_DATABASE"  # where the tests find a real schema of the LIMS
 for name in [name for name in os.environ if name.startswith("ZOCELERY_")]:
     if name != KEPT:

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from tests.shared_data import SHARED
 from zocelery.cli import cli
+from zocelery.cli.run import report_end
 from zocelery.deployment import current_deployment
 from zocelery.run import Run
 from zocelery.submission import submit
@@ -77,7 +78,9 @@ def test_a_failing_step_names_program_command_and_last_lines(failed: Run) -> Non
     assert "dials.index" in shown.stdout
 
 
-def test_a_rerun_from_the_failed_step_goes_on_to_merged_data(failed: Run) -> None:
+def test_a_rerun_from_the_failed_step_goes_on_to_merged_data(
+    failed: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     wish = ["rerun", failed.id, "--from", "index", "-p", f"index={json.dumps(GOOD)}"]
     done = command(*wish, "--wait", "--json")
     submitted, end = map(json.loads, done.stdout.splitlines())
@@ -93,9 +96,12 @@ def test_a_rerun_from_the_failed_step_goes_on_to_merged_data(failed: Run) -> Non
     assert statistics["overall"]["ccHalf"] > 0.99
     assert Path(merged["mtz"]).stat().st_size > 10_000
     assert Path(end["results"]["export"]["mtz"]).exists()
-    printed = command("results", again.id)
-    assert "Space group  P 4" in printed.stdout
-    assert "CC half" in printed.stdout
+    report_end(again, as_json=False)
+    printed = capsys.readouterr().out
+    assert f"Space group  {merged['space_group']}\n" in printed
+    titles = printed[printed.index("Overall") :].splitlines()[0].split()
+    assert titles == ["Overall", "Inner", "Outer"]
+    assert "\nCC half   " in printed
 
 
 def test_live_spots_are_those_of_the_finished_data_set(

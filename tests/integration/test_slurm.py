@@ -187,6 +187,7 @@ def test_a_program_runs_as_a_job_with_literal_arguments(
     assert told["peak_memory_bytes"] > 1_000_000
     assert desk.rows[0]["state"] == "done"
     assert desk.rows[0]["command"] == command
+    assert desk.rows[0]["host"] == f"{told['host']} (job {told['job']})"
     assert f"job {told['job']} is submitted" in desk.progress
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 

@@ -114,6 +114,8 @@ def test_without_images_or_import_the_reason_is_named() -> None:
     failed = Member("", "watch/last", False, None, "no such file")
     with pytest.raises(PermanentError, match=r"no experiments came \(watch/last: no "):
         gathered(image(1), failed)
+    with pytest.raises(PermanentError, match=r"\(2 images came, not the last one\)"):
+        gathered(image(1), image(2))
 
 
 @pytest.mark.parametrize(

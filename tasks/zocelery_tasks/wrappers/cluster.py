@@ -73,9 +73,8 @@ class ClusterPlace:
         known = self._jobs().get(str(position), {})
 
         def _say(text: str, job: Job | None) -> None:
-            label = f"{self._name} job {job.id}" if job else self._name
-            host = f"{job.nodes} ({label})" if job and job.nodes else label
-            say(text, host)
+            label = f"{self._name} (job {job.id})" if job else self._name
+            say(text, f"{job.nodes} (job {job.id})" if job and job.nodes else label)
 
         told = Told(
             look=look,

@@ -27,7 +27,9 @@ def outcome_columns(outcome: Outcome) -> dict[str, Any]:
     success = outcome.exit_code == 0 and outcome.ending is Ending.ITSELF
     is_ours = outcome.ending is Ending.STOPPED or outcome.job_state in ("", "FAILED")
     word = outcome.ending.value if is_ours else outcome.job_state.lower()
+    where = {"host": f"{outcome.host} (job {outcome.job})"} if outcome.job else {}
     return {
+        **where,
         "state": "done" if success else word,
         "ended": time.time(),
         "exit_code": outcome.exit_code,

@@ -50,12 +50,12 @@ class Gathered:
                 named = str(value["strong_pixels"])
                 pixels[int(member.item)] = str(allowed_input(named, "strong_pixels"))
         if not imported or not pixels:
-            errors = [
-                f"{m.item or m.source}: {m.error}" for m in step.members if m.error
-            ]
-            said = f" ({'; '.join(errors[:3])})" if errors else ""
+            failed = [member for member in step.members if member.error]
+            errors = [f"{m.item or m.source}: {m.error}" for m in failed]
+            known = f"{len(pixels)} images came, not the last one"
             what = "images" if imported else "experiments"
-            raise PermanentError(f"dials.join_spots: no {what} came{said}")
+            said = "; ".join(errors[:3]) or known
+            raise PermanentError(f"dials.join_spots: no {what} came ({said})")
         return cls(pixels, imported)
 
     def missing(self) -> list[int]:
