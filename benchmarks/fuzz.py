@@ -19,9 +19,12 @@ from benchmarks.random_cases import (
 from benchmarks.report import Report, progress
 
 SIDES = (7, 1200)
+LARGE_SHARE, MEDIUM = 0.1, 200
+"""Share of images whose sides go up to the largest, and up to where others' go."""
 EVERY = 1000
 ABOUT = """\
-Images of random size, pixel type, background (mean counts from 0.01 to 5000, even,
+Images of random size (one in ten with sides up to the largest, others up to 200; their
+logarithms are drawn), pixel type, background (mean counts from 0.01 to 5000, even,
 overdispersed or striped), spots, hot and overloaded pixels, masks and gaps; mostly with
 DIALS's default settings, sometimes with any, sometimes with a gain map. Compared bit
 for bit: the indices of the strong pixels, and of the spots the box, size, intensity,
@@ -97,9 +100,11 @@ def _cases(cases: int, seed: int, largest: int, dials: Dials) -> Iterator[Random
 
 
 def _shape(seed: int, largest: int) -> tuple[int, int]:
-    """Draw sides that are as often small as large."""
-    low, high = np.log((SIDES[0], largest + 1)).tolist()
-    slow, fast = np.exp(np.random.default_rng((seed, largest)).uniform(low, high, 2))
+    """Draw sides that are as often small as large; most images stay cheap."""
+    rng = np.random.default_rng((seed, largest))
+    most = largest if rng.random() < LARGE_SHARE else min(largest, MEDIUM)
+    low, high = np.log((SIDES[0], most + 1)).tolist()
+    slow, fast = np.exp(rng.uniform(low, high, 2))
     return int(slow), int(fast)
 
 

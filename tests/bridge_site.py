@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,57 @@ def bridge(folder: Path, **settings: Any) -> Iterator[Path]:
         stack.enter_context(servers.running(command, log, environment))
         servers.wait_for_file(ready, log, seconds=WAIT)
         yield log
+
+
+class Relay:
+    """Stands between the bridge and the broker, and can cut them off."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._open: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+
+    def __enter__(self) -> "Relay":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> int:
+        """Break all connections; return how many there were."""
+        ends, self._open = self._open, []
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        return len(ends) // 2
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                inner, _ = self._server.accept()
+                outer = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [inner, outer]
+                done = threading.Barrier(2)
+                for ends in ((inner, outer), (outer, inner)):
+                    pump = threading.Thread(
+                        target=_pump, args=(*ends, done), daemon=True
+                    )
+                    pump.start()
+
+
+def _pump(source: socket.socket, target: socket.socket, done: Any) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    for end in (source, target):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+    done.wait()  # neither end is closed while the other direction uses it
+    source.close()
 
 
 def send(body: Any, queue: str = QUEUE, **properties: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from sqlalchemy import URL, Connection, func, insert, select
+from sqlalchemy import URL, Connection, func, insert, select, update
 
 from zocelery.lims.abilities import Abilities, find_abilities
 from zocelery.lims.commands import Outcome, run_command
@@ -16,6 +16,8 @@ from zocelery.lims.connection import Lims
 from zocelery.lims.tables import create_tables, table
 
 DCID, GRID_DCID, STILL_DCID, SERIAL_DCID = 11, 12, 13, 14
+SECOND_DCID = 15
+"""See `add_second_grid`."""
 DCG, GRID_DCG, SERIAL_DCG = 7, 8, 9
 SAMPLE, SESSION, JOB = 21, 31, 41
 VISIT = "/dls/i99/data/2026/cm7-3"
@@ -199,6 +201,34 @@ def _add_collections(connection: Connection, visit: str) -> None:
         duration=1.0,
         repetition=4.0,
     )
+
+
+def add_second_grid(connection: Connection) -> None:
+    """Let the grid of the visit be the first of a pair at right angles."""
+    add(
+        connection,
+        "DataCollection",
+        dataCollectionId=SECOND_DCID,
+        dataCollectionGroupId=GRID_DCG,
+        SESSIONID=SESSION,
+        startImageNumber=21,
+        numberOfImages=15,
+        omegaStart=90.0,
+        imageDirectory=f"{VISIT}/raw/lyso/",
+        fileTemplate="ly-so_2_#####.cbf",
+    )
+    add(
+        connection,
+        "GridInfo",
+        gridInfoId=82,
+        dataCollectionId=SECOND_DCID,
+        steps_x=5,
+        steps_y=3,
+        orientation="horizontal",
+    )
+    columns = table("DataCollection")
+    first = columns.c.dataCollectionId == GRID_DCID
+    connection.execute(update(columns).where(first).values(omegaStart=0.0))
 
 
 def _add_job(connection: Connection) -> None:

@@ -65,8 +65,10 @@ Process = AbstractContextManager["subprocess.Popen[bytes]"]
 
 
 def missing_programs() -> str:
-    """Return what has to be installed before there can be a cluster, or ""."""
+    """Return why there can be no cluster: what has to be installed; or ""."""
     missing = [p for p in PROGRAMS if not _find(p)]
+    if not missing and os.geteuid() != 0:
+        return "slurmrestd refuses to run as the user of Slurm: only root can be both"
     return f"Slurm is not installed ({', '.join(missing)})" if missing else ""
 
 
@@ -131,6 +133,10 @@ class SlurmCluster:
         """Start the controller, with what it knew, and wait until it answers."""
         self._start("slurmctld", "-D")
         self._until(lambda: "UP" in self.call("scontrol", "ping"))
+
+    def stop_controller(self) -> None:
+        """End the controller as an operator would: it keeps what it knows."""
+        self._running.pop("slurmctld").__exit__(None, None, None)
 
     def start_node(self) -> None:
         """Start the node and wait until it takes jobs."""
@@ -249,11 +255,11 @@ class _Running(AbstractContextManager["subprocess.Popen[bytes]"]):
     ) -> None:
         self.name = name
         self._stack = ExitStack()
-        self._start = lambda: servers.running(command, log, environment)
+        self._server = servers.running(command, log, environment)
         self.process: subprocess.Popen[bytes]
 
     def __enter__(self) -> "subprocess.Popen[bytes]":
-        self.process = self._stack.enter_context(self._start())
+        self.process = self._stack.enter_context(self._server)
         return self.process
 
     def __exit__(self, *exception: object) -> None:

@@ -84,6 +84,7 @@ class Attendance:
                 queues=self._queues,
                 paused=tuple(q for q in self._queues if q not in consumed),
                 time=self._pauses.now(),
+                bundles=True,
             )
         )
 

@@ -77,6 +77,6 @@ def _most(context: RunContext, node: str, count: int) -> int:
     apart = settings.timeout or settings.transport_delay or settings.shed
     if apart or context.reused:
         return 1
-    running = slots(context, node)
+    running = slots(context, node, bundles=True)
     most = min(spec.bundle, count // (TURNS * running)) if running else 1
     return most if most >= FEWEST else 1

@@ -69,9 +69,10 @@ class _Confirms:
 
         Raises:
             MessageNacked: the broker has refused some of it.
-            RecoverableConnectionError: `producer` has had to take another channel.
+            RecoverableConnectionError: the channel is gone, and with it its word.
         """
-        while self._owed or producer.channel is not self._channel:
+        # one that is lost before anything is owed has been replaced by kombu
+        while self._owed:
             if producer.channel is not self._channel or not self._channel.connection:
                 raise RecoverableConnectionError("closed before all was confirmed")
             self._channel.connection.drain_events()

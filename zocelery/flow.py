@@ -111,12 +111,17 @@ def shed_surplus(
     return set(gone)
 
 
-def slots(context: RunContext, node: str) -> int:
-    """Return how many units the workers that live can run at once for the node."""
+def slots(context: RunContext, node: str, *, bundles: bool = False) -> int:
+    """Return how many units the workers that live can run at once for the node.
+
+    With `bundles` 0 if one of them does not know messages with several members.
+    """
     spec = context.plan.spec(node)
     if spec is None:
         return 0
     workers = Pauses(context.store.client).workers(spec.queue)
+    if bundles and not all(worker.bundles for worker in workers):
+        return 0
     return sum(w.slots for w in workers if spec.queue not in w.paused)
 
 

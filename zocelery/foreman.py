@@ -52,6 +52,7 @@ class Foreman:
         self._begun: dict[str, _Begun] = {}
         self._ended = threading.Event()
         self._idle = threading.Event()
+        self._freed = threading.Event()
 
     def run(self) -> None:
         """Adopt and run long tasks until `stop` is called."""
@@ -59,7 +60,7 @@ class Foreman:
         while not self._ended.is_set():
             try:
                 store = self._deployment.store
-                store.client.brpop([WAKE], timeout=LOOK_SECONDS)
+                self._wait_for_work(store)
                 if time.monotonic() >= next_renewal:
                     self._renew(store)
                     next_renewal = time.monotonic() + self._lease / 4
@@ -85,6 +86,13 @@ class Foreman:
             begun.thread.join(timeout=settings.grace + END_SECONDS)
         with suppress(*PASSING_ERRORS):
             wake_foreman(store)
+
+    def _wait_for_work(self, store: RunStore) -> None:
+        """Wait a while for a call, or for a slot: a call is left to who has one."""
+        if len(self._running()) < self._slots:
+            store.client.brpop([WAKE], timeout=LOOK_SECONDS)
+        elif self._freed.wait(LOOK_SECONDS):
+            self._freed.clear()
 
     def _running(self) -> dict[str, _Begun]:
         self._begun = {u: b for u, b in self._begun.items() if not b.is_over.is_set()}
@@ -148,4 +156,5 @@ class Foreman:
                     store.leases.release(f"long:{row.unit}", self._owner)
                 finally:
                     is_over.set()  # before others are woken: its slot is free
+                    self._freed.set()
                 wake_foreman(store)

@@ -47,6 +47,8 @@ class WorkerReport:
     """Those of them from which it takes nothing now."""
     time: float
     """Unix time of Redis, s."""
+    bundles: bool = False
+    """Whether it knows messages with several members; older workers do not."""
 
 
 class Pauses:

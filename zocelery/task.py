@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
 
+from amqp.exceptions import MessageNacked, RecoverableConnectionError
 from celery import shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.exceptions import Retry as CeleryRetry
@@ -50,6 +51,8 @@ PASSING_ERRORS = (
     TemporaryError,
     ServerUnreachableError,
     BrokerError,
+    RecoverableConnectionError,
+    MessageNacked,
     RedisError,
     ConnectionError,
     TimeoutError,

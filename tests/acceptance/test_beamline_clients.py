@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -29,10 +30,11 @@ from zocelery.lims.connection import Lims
 from zocelery.lims.tables import create_tables, table
 from zocelery_tasks.simulation.scans import SimulatedGrid, simulate_grid
 
+FILE_FOR_GDA = "xray-centering/Dials5AResults.json"
 logger = logging.getLogger(__name__)
 DODAL = "dls-dodal==3.0.5"
 XY, XZ = 24, 18
-GROUP, SILENT_GROUP = 4321, 4322
+GROUP, SECOND_GROUP, GDA_GROUP = 4321, 4322, 4323
 CLIENT = Path(__file__).parents[1] / "dodal_client.py"
 READY_SECONDS = 300.0
 
@@ -43,6 +45,7 @@ class Deployment:
 
     site: Site
     port: int
+    root: Path
     visit: Path
     grid: SimulatedGrid
     images: list[Path]
@@ -102,7 +105,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         create_tables(lims.engine)
         lims.write(lambda connection: add_grids(connection, visit, grid))
         start_programs(stack, folder, environment_of(folder, redis, broker, url))
-        yield Deployment(Site(lims), port, visit, grid, images)
+        yield Deployment(Site(lims), port, folder, visit, grid, images)
 
 
 def environment_of(folder: Path, redis: str, broker: str, lims: URL) -> dict[str, str]:
@@ -113,6 +116,7 @@ def environment_of(folder: Path, redis: str, broker: str, lims: URL) -> dict[str
         "ZOCELERY_HISTORY_URL": f"sqlite:///{folder / 'history.sqlite'}",
         "ZOCELERY_LIMS_URL": lims.render_as_string(hide_password=False),
         "ZOCELERY_CLIENTS_RESULTS_BEAMLINES": '["i03"]',
+        "ZOCELERY_CLIENTS_HOSTS": '["127.0.0.1"]',
         "ZOCELERY_WORKERS_IMAGE_LIMIT": "0",  # kernels may have to be compiled
     }
 
@@ -136,10 +140,10 @@ def start_programs(stack: ExitStack, folder: Path, environment: Any) -> None:
 
 
 def add_grids(connection: Connection, visit: Path, grid: SimulatedGrid) -> None:
-    """Add two pairs of grid scans at i03 to the LIMS."""
+    """Add pairs of grid scans at i03 to the LIMS."""
     lims_rows.add_visit(connection)
     connection.execute(update(table("BLSession")).values(beamLineName="i03"))
-    for group in (GROUP, SILENT_GROUP):
+    for group in (GROUP, SECOND_GROUP, GDA_GROUP):
         folder = visit / f"raw{group}"
         folder.mkdir(parents=True)
         add(
@@ -322,13 +326,13 @@ def dodal_client(
     environments = {"bluesky": {"plugins": ["broker"]}}
     document = {"version": 1, "broker": broker, "environments": environments}
     configuration.write_text(json.dumps(document))
-    client = Dodal(dodal, configuration, SILENT_GROUP)
+    client = Dodal(dodal, configuration, SECOND_GROUP)
     yield client
     client.close()
 
 
 @pytest.mark.parametrize(
-    ("name", "group"), [("byte_client", GROUP), ("dodal_client", SILENT_GROUP)]
+    ("name", "group"), [("byte_client", GROUP), ("dodal_client", SECOND_GROUP)]
 )
 def test_a_pair_of_grid_scans_gives_one_centre(
     request: pytest.FixtureRequest,
@@ -353,6 +357,35 @@ def test_a_pair_of_grid_scans_gives_one_centre(
     assert centre == pytest.approx(deployment.grid.centre, abs=0.6)
     wait_for_rows(deployment.site, group)
     assert client.do("more") == 0
+
+
+def test_gda_is_told_of_each_image_and_finds_the_centre_in_its_file(
+    deployment: Deployment,
+):
+    deployment.write(GDA_GROUP, 1, XY)
+    dcid = 10 * GDA_GROUP
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gda:
+        gda.bind(("127.0.0.1", 0))
+        gda.settimeout(READY_SECONDS)
+        given = {"gda_host": "127.0.0.1", "gda_port": gda.getsockname()[1]}
+        parameters = {"ispyb_dcid": dcid, **given}
+        body = {"recipes": ["grid-scan"], "parameters": parameters}
+        with amqp.Connection(f"127.0.0.1:{deployment.port}") as connection:
+            message = amqp.Message(json.dumps(body))  # without any property
+            connection.channel().basic_publish(message, routing_key="processing_recipe")
+        told = [gda.recv(1000).decode("latin-1").split(":") for _ in range(XY)]
+    assert {tuple(one[:2]) for one in told} == {("PIA", str(dcid))}
+    assert sorted(int(one[2]) for one in told) == list(range(1, XY + 1))
+    pattern = f"**/{FILE_FOR_GDA}"
+    (file,) = until(lambda: list(deployment.root.glob(pattern)), READY_SECONDS)
+    found = json.loads(file.read_text())
+    assert found["status"] == "ok"
+    centre = (found["centre_x_box"], found["centre_y_box"])
+    assert centre == pytest.approx(deployment.grid.centre[:2], abs=0.6)
+    where = {"dataCollectionGroupId": GDA_GROUP}
+    site = deployment.site
+    until(lambda: site.rows("XrayCentring", "status", **where))
+    assert site.rows("XrayCentring", "xrayCentringType", **where) == [("2d",)]
 
 
 def wait_for_rows(site: Site, group: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from zocelery_tasks.hit_rates import TALLY, count_hits
 from zocelery_tasks.simulation.scans import simulate_grid
 
 WAIT = 300
-IMAGES = 60
+IMAGES, AT_A_PACE = 60, 40
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +77,35 @@ def reports(queue: Queue) -> list[dict[str, object]]:
     return found
 
 
+def play(images: str, folder: Path) -> None:
+    """Let the shots appear in a folder, most at a pace, the last ones all at once."""
+    template = images.partition(":")[0]
+    for number in range(1, IMAGES + 1):
+        file = Path(template % number)
+        draft = shutil.copy(file, folder / "draft")
+        Path(draft).replace(folder / file.name)
+        if number <= AT_A_PACE:
+            time.sleep(0.05)
+
+
 def test_hit_rates_are_told_live_and_dropped_images_counted(
-    site: Site, shots: tuple[str, int], beamline: Queue
+    site: Site, shots: tuple[str, int], beamline: Queue, tmp_path: Path
 ):
     images, _ = shots
-    parameters = {"images": images, "report": 5, "least_spots": 5}
-    at = {"dcid": SERIAL_DCID, "beamline": "i24"}
-    run = submit("ssx", {**parameters, **at})
+    parameters = {
+        "images": f"{tmp_path}/s_%05d.cbf:1:{IMAGES}",
+        "live": True,
+        "report": 2,
+        "least_spots": 5,
+    }
+    run = submit("ssx", {**parameters, "dcid": SERIAL_DCID, "beamline": "i24"})
+    play(images, tmp_path)
     assert run.wait(WAIT).state == "finished"
     summary = run.results()["summary"]
     counts = current_deployment().store.counts(run.id)["analyse"]
     assert counts["total"] == IMAGES
     assert summary["images"] + summary["shed"] == IMAGES
-    assert summary["shed"] == counts.get("shed", 0)
+    assert summary["shed"] == counts["shed"] > 0
     assert summary["failed"] == []
     told = reports(beamline)
     last = told.pop() if told[-1].get("failed") is not None else {}
@@ -96,7 +113,10 @@ def test_hit_rates_are_told_live_and_dropped_images_counted(
         k: summary[k] for k in ("images", "hits")
     }
     every = sorted(int(str(report["images"])) for report in told)
-    assert every == list(range(5, summary["images"] + 1, 5))
+    assert every == list(range(2, summary["images"] + 1, 2))
+    assert every
+    shown = [result["value"]["images"] for result in run.stream("hit-rate")]
+    assert sorted(shown) == every
     rows = site.rows("ImageQualityIndicators", "imageNumber", dataCollectionId=14)
     assert len(rows) == summary["images"]
     columns = ("processingStatus", "processingMessage")

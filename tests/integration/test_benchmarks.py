@@ -94,6 +94,12 @@ def test_memory_is_told_after_the_first_the_middle_and_the_last_run():
     assert all(0 < row["private"] <= row["resident"] <= row["peak"] for row in found)
 
 
+def test_images_are_analysed_beside_programs_and_without_them():
+    found = rows("wrappers", "--detector", "test_128k", "--images", "4", "--runs", "1")
+    assert [row["program"] for row in found] == ["talks", "computes"]
+    assert all(row["ratio"]["median"] > 0 for row in found)
+
+
 def test_a_live_scan_is_followed_to_its_centre():
     (row,) = rows(
         *("live", "--grid", "4x3", "--detector", "test_128k", "--frame-rate", "20"),

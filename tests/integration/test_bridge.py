@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Connection, make_url, update
+from sqlalchemy import make_url, update
 
 from tests import lims_rows
 from tests.bridge_site import (
@@ -24,7 +24,15 @@ from tests.bridge_site import (
     send,
     until,
 )
-from tests.lims_rows import DCID, GRID_DCG, GRID_DCID, JOB, VISIT, add
+from tests.lims_rows import (
+    DCID,
+    GRID_DCG,
+    GRID_DCID,
+    JOB,
+    SECOND_DCID,
+    VISIT,
+    add_second_grid,
+)
 from zocelery.cli import cli
 from zocelery.deployment import current_deployment
 from zocelery.errors import RecipeError
@@ -35,8 +43,6 @@ from zocelery.submission import open_run, submit
 pytestmark = pytest.mark.usefixtures("serving")
 RULED = ("grid-scan-3d", "per-image-analysis", "autoprocessing-xia2")
 RECIPE = {"1": ECHO, "start": [[1, []]]}
-SECOND = 15
-"""The second grid of a pair, the first of which is GRID_DCID."""
 WHO = {"zocalo.go.user": "gda", "zocalo.go.host": "i99-control"}
 
 
@@ -54,32 +60,10 @@ def serving(workers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "queues_foreign": ["late"],
     }
     assert workers
-    add_second_grid()
+    current_lims().write(add_second_grid)
     with bridge(folder, **settings) as log:
         yield log
     forget_lims()
-
-
-def add_second_grid() -> None:
-    """Let the grid of the visit be the first of a pair."""
-
-    def _add(connection: Connection) -> None:
-        row = {
-            "dataCollectionGroupId": GRID_DCG,
-            "startImageNumber": 21,
-            "numberOfImages": 15,
-            "omegaStart": 90.0,
-            "imageDirectory": f"{VISIT}/raw/lyso/",
-            "fileTemplate": "ly-so_2_#####.cbf",
-        }
-        add(connection, "DataCollection", dataCollectionId=SECOND, SESSIONID=31, **row)
-        grid = {"steps_x": 5, "steps_y": 3, "orientation": "horizontal"}
-        add(connection, "GridInfo", gridInfoId=82, dataCollectionId=SECOND, **grid)
-        columns = table("DataCollection")
-        first = columns.c.dataCollectionId == GRID_DCID
-        connection.execute(update(columns).where(first).values(omegaStart=0.0))
-
-    current_lims().write(_add)
 
 
 def new_word() -> str:
@@ -177,10 +161,10 @@ def announce(dcid: int, event: str, word: str, **more: Any) -> None:
 def test_a_grid_pair_announced_as_dodal_does_with_duplicates_is_one_run():
     word = new_word()
     for _ in range(2):
-        for index, dcid in enumerate((GRID_DCID, SECOND)):
+        for index, dcid in enumerate((GRID_DCID, SECOND_DCID)):
             more = {"filename": None, "start_frame_index": 0, "message_index": index}
             announce(dcid, "start", word, number_of_frames=20, **more)
-    for dcid in (GRID_DCID, SECOND, SECOND):
+    for dcid in (GRID_DCID, SECOND_DCID, SECOND_DCID):
         announce(dcid, "end", word)
     last = new_word()
     send(hello(last))
@@ -193,7 +177,7 @@ def test_a_grid_pair_announced_as_dodal_does_with_duplicates_is_one_run():
     assert known["images_xz"] == f"{VISIT}/raw/lyso/ly-so_2_%05d.cbf:21:35"
     assert known["gridinfo_xy"]["steps_y"] == 4
     assert known["gridinfo_xz"]["steps_y"] == 3
-    assert (known["dcid"], known["dcgid"]) == (SECOND, GRID_DCG)
+    assert (known["dcid"], known["dcgid"]) == (SECOND_DCID, GRID_DCG)
     assert dead_letters() == []
 
 

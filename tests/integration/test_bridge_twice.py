@@ -3,16 +3,28 @@
 import subprocess
 import sys
 import uuid
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.bridge_site import QUEUE, WAIT, runs_with
+from tests.bridge_site import (
+    QUEUE,
+    WAIT,
+    Relay,
+    bridge,
+    message_count,
+    runs_with,
+    send,
+    until,
+)
 from tests.lims_rows import at_once
 from zocelery.bridge.delivery import Delivery
 from zocelery.bridge.desk import Desk
 from zocelery.celery import app
 from zocelery.deployment import current_deployment
+from zocelery.settings import current_settings
 from zocelery.submission import open_run
 
 pytestmark = pytest.mark.usefixtures("workers")
@@ -92,3 +104,30 @@ def test_a_bridge_that_is_killed_half_way_loses_and_doubles_nothing(
     assert again == message
     Desk(app, current_deployment()).deal_with(again)
     only_run(word)
+
+
+def _has_served(log: Path, times: int) -> bool:
+    return log.read_text().count("Serving") >= times
+
+
+def test_a_bridge_whose_connections_break_comes_back_and_doubles_nothing(
+    tmp_path: Path,
+):
+    port = urlsplit(current_settings().broker.url).port
+    assert port is not None
+    words = []
+    with Relay(port) as relay:
+        url = f"amqp://guest:guest@127.0.0.1:{relay.port}//"
+        with bridge(tmp_path, broker_url=url) as log:
+            for number in range(40):
+                word, message = delivery()
+                words.append(word)
+                send(message.body)
+                if number % 10 == 5:
+                    assert relay.cut() > 0
+                    times = 2 + number // 10
+                    until(partial(_has_served, log, times))
+            until(lambda: all(runs_with(word=word) for word in words))
+        until(lambda: message_count(QUEUE) == 0)
+    for word in words:
+        only_run(word)

@@ -9,7 +9,15 @@ import pytest
 from sqlalchemy import URL
 
 from tests import lims_rows
-from tests.lims_rows import DCID, GRID_DCID, JOB, SERIAL_DCID, STILL_DCID
+from tests.lims_rows import (
+    DCID,
+    GRID_DCID,
+    JOB,
+    SECOND_DCID,
+    SERIAL_DCID,
+    STILL_DCID,
+    add_second_grid,
+)
 from tests.lims_servers import (
     SCHEMA_VARIABLE,
     build_real_schema,
@@ -18,6 +26,7 @@ from tests.lims_servers import (
 )
 from zocelery.lims.abilities import find_abilities
 from zocelery.lims.connection import Lims
+from zocelery.lims.grid_pairs import find_pair
 from zocelery.lims.layout import DIAMOND
 from zocelery.lims.lookup import look_up
 from zocelery.lims.tables import create_tables
@@ -53,6 +62,13 @@ def test_mariadb_says_what_sqlite_says(server: URL, tmp_path: Path):
     ):
         ours, theirs = (timeless(found(lims, given)) for lims in (lite, maria))
         assert ours == theirs
+    for lims in (lite, maria):
+        abilities = find_abilities(lims)
+        assert find_pair(lims, abilities, GRID_DCID) is None
+        lims.write(add_second_grid)
+        for dcid in (GRID_DCID, SECOND_DCID):
+            assert find_pair(lims, abilities, dcid) == (GRID_DCID, SECOND_DCID)
+        assert find_pair(lims, abilities, DCID) is None
     maria.close()
     lite.close()
 

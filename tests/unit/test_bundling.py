@@ -48,7 +48,7 @@ def signatures(
     context: Any = SimpleNamespace(
         plan=plan, recipe=plan.recipe, canvas=canvas, reused=reused
     )
-    monkeypatch.setattr(bundling, "slots", lambda *_: slots)
+    monkeypatch.setattr(bundling, "slots", lambda *_, **__: slots)
     units = {f"unit-{n}": payload for n in range(1, count + 1)}
     places = {f"unit-{n}": Place("stream", str(n), 1) for n in range(1, count + 1)}
     return list(bundling.signatures(context, "b", units, places))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from amqp.exceptions import MessageNacked, RecoverableConnectionError
 from click.testing import CliRunner
 from kombu.transport.native_delayed_delivery import calculate_routing_key
 
@@ -25,6 +26,7 @@ from zocelery.dead_letters import new_file_name
 from zocelery.errors import InputFileError
 from zocelery.queues import queue_of, work_queues
 from zocelery.settings import BrokerSettings, current_settings
+from zocelery.task import PASSING_ERRORS
 
 BODY = json.dumps([[{"x": 1}, "run", "b", "7", "stream", "1"], {}, {}]).encode()
 PROPERTIES = {"content_type": "application/json", "priority": 9}
@@ -253,3 +255,10 @@ def test_what_quorum_queues_reject_finds_its_dead_letters_whatever_its_routing_k
         assert arguments["x-queue-type"] == "quorum"
         assert arguments["x-dead-letter-routing-key"] == queue.name
         assert "x-max-priority" not in arguments
+
+
+@pytest.mark.parametrize("error", [RecoverableConnectionError("lost"), MessageNacked()])
+def test_what_the_broker_has_not_confirmed_is_tried_again_and_not_parked(
+    error: Exception,
+):
+    assert isinstance(error, PASSING_ERRORS)

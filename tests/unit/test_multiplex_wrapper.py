@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.benches import run_wrapper, settings
+from tests.unit.benches import Heard, run_wrapper, settings
 from tests.unit.xia2_replay import write
 from zocelery.desk import NoDesk
 from zocelery.errors import NotYetError, PermanentError
@@ -115,7 +115,8 @@ def test_what_was_merged_is_data(tmp_path: Path) -> None:
         "d_min": 2.5,
         "environment": stand_in(tmp_path / "bin"),
     }
-    answer = run_wrapper("xia2.multiplex", tmp_path / "work", given)
+    heard = Heard()
+    answer = run_wrapper("xia2.multiplex", tmp_path / "work", given, heard=heard)
     assert answer["space_group"] == "P 43 21 2"
     assert answer["unit_cell"] == [79, 79, 37, 90, 90, 90]
     assert answer["merging_statistics"]["overall"]["ccHalf"] == 0.996
@@ -129,3 +130,8 @@ def test_what_was_merged_is_data(tmp_path: Path) -> None:
     ]
     ranks = {f["file_name"]: f["importance_rank"] for f in answer["files"]}
     assert (ranks["scaled.mtz"], ranks["xia2.multiplex.html"]) == (1, 1)
+    (told,) = heard.on("ispyb")
+    autoproc, scaling = told["ispyb_command_list"]
+    assert (autoproc["spacegroup"], autoproc["refinedcell_c"]) == ("P 43 21 2", 37)
+    assert scaling["ispyb_command"] == "insert_scaling"
+    assert scaling["outerShell"] == {"completeness": 100.0, "cc_half": 0.995}

@@ -1,6 +1,7 @@
 """Stills through xia2.ssx: its command line, and what is read from what it says."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,20 +32,19 @@ Merged mtz file: /somewhere/merged.mtz
 def run(folder: Path, says: str, heard: Heard | None = None, **given: Any) -> Any:
     """Run the wrapper where `xia2.ssx` is a stand-in that says `says`."""
     programs = folder / "bin"
-    write(programs, "says", says)
-    write(
-        programs,
-        "xia2.ssx",
-        f"#!{sys.executable} -S\n"
-        "import json, os, sys\n"
-        "json.dump(sys.argv[1:], open('arguments.json', 'w'))\n"
-        f"print(open({str(programs / 'says')!r}).read())\n"
-        "if 'Merged' in open(%r).read():\n"
-        % str(programs / "says")
-        + "    os.makedirs('DataFiles'), os.makedirs('LogFiles')\n"
-        "    open('DataFiles/merged.mtz', 'w').write('MTZ')\n"
-        "    open('LogFiles/dials.merge.json', 'w').write('{}')\n",
+    lines = (
+        f"#!{sys.executable} -S",
+        "import json, os, sys",
+        f"says = {says!r}",
+        "json.dump(sys.argv[1:], open('arguments.json', 'w'))",
+        "os.mkdir('DataFiles'), os.mkdir('LogFiles')",
+        "open('xia2.ssx.log', 'a').write(says)",
+        "print(says)",
+        "if 'Merged' in says:",
+        "    open('DataFiles/merged.mtz', 'w').write('MTZ')",
+        "    open('LogFiles/dials.merge.json', 'w').write('{}')",
     )
+    write(programs, "xia2.ssx", "\n".join(lines))
     (programs / "xia2.ssx").chmod(0o755)
     images = folder / "x.nxs"
     images.touch()
@@ -91,7 +91,22 @@ def test_the_last_counts_and_the_statistics_are_data(tmp_path: Path) -> None:
     assert ranks.items() >= {"merged.mtz": 1, "dials.merge.json": 2}.items()
 
 
-def test_an_error_that_ends_with_exit_code_0_is_a_failure(tmp_path: Path) -> None:
-    said = "Error: No images successfully indexed"
-    with pytest.raises(ProgramError, match=f"left no DataFiles .*{said}"):
-        run(tmp_path, said)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error: No images successfully indexed, unable to run geometry refinement",
+        "Unable to find file: [Errno 2] No such file or directory: 'x.nxs'",
+    ],
+)
+def test_an_error_that_ends_with_exit_code_0_is_a_failure(
+    tmp_path: Path, said: str
+) -> None:
+    heard = Heard()
+    with pytest.raises(ProgramError, match=re.escape(f"xia2.ssx failed: {said}")):
+        run(tmp_path, said, heard)
+    assert heard.on("result-individual-file")[0]["file_type"] == "log"
+
+
+def test_a_run_that_leaves_no_data_has_failed(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match="xia2.ssx left no DataFiles"):
+        run(tmp_path, "all is well")

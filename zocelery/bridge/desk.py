@@ -49,6 +49,8 @@ class Desk:
         """Load what the first message would wait for; what is away is told then."""
         load_catalogue(self._settings.queues)
         load_rules(self._settings.rules)
+        with suppress(ZoceleryError):
+            _ = self._deployment.history
         if has_lims(self._settings.lims):
             with suppress(ZoceleryError):
                 current_abilities(current_lims())

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from zocelery.lims.current import current_abilities, current_lims
+from zocelery.lims.abilities import Abilities
+from zocelery.lims.connection import Lims
 from zocelery.lims.lookup_rows import grid_of
 from zocelery.lims.reader import Reader, Row
 
@@ -13,17 +14,20 @@ TOLERANCE_DEG = 5.0
 _ANGLES = ("omegaStart", "axisStart")
 
 
-def find_pair(dcid: int) -> tuple[int, int] | None:
+def find_pair(lims: Lims, abilities: Abilities, dcid: int) -> tuple[int, int] | None:
     """Return the pair of grids of which a data collection is one, the first one first.
 
     Grids of a group pair up in the order of their ids. Where the LIMS knows no angles,
     any two of them do.
 
+    Args:
+        lims: to ask.
+        abilities: of its account.
+        dcid: one of the two.
+
     Raises:
         ServerUnreachableError: the LIMS does not answer.
     """
-    lims = current_lims()
-    abilities = current_abilities(lims)
 
     def _read(connection: Connection) -> list[Row]:
         reader = Reader(connection, abilities)

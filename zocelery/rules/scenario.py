@@ -108,11 +108,13 @@ def find_scenario(parameters: Mapping[str, Any]) -> Scenario:
 
 def _pair(parameters: Mapping[str, Any]) -> GridPair | None:
     """Ask the LIMS for the other grid of the group."""
+    from zocelery.lims.current import current_abilities, current_lims
     from zocelery.lims.grid_pairs import find_pair
     from zocelery.lims.lookup import DCID, look_up_current
 
     dcid = int(parameters["ispyb_dcid"])
-    dcids = find_pair(dcid)
+    lims = current_lims()
+    dcids = find_pair(lims, current_abilities(lims), dcid)
     if dcids is None:
         return None
     first, second = (

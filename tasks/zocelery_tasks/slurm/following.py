@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 REPORT_SECONDS = 30.0
 """A report may be seen so long after the job's end: file servers are slow to tell."""
+SILENT_SECONDS = 5.0
+"""So long it is waited for if Slurm has ended the job itself; launchers give a sign of
+life each second."""
 STATE_SECONDS = 15.0
 """So long Slurm is asked what it calls the end of a program that failed."""
 END_SECONDS = 20.0
@@ -81,6 +84,8 @@ class FollowedJob:
         self._job = str(known.get("id") or "")
         self._found: Job | None = None
         self._asked = 0.0
+        self._has_ended = False
+        self._last_beat = (-1, 0.0)
         self._said = ""
 
     def run(self) -> Outcome:
@@ -100,7 +105,7 @@ class FollowedJob:
                 return self._cancel()
             if must_stop:
                 raise StoppedError(f"job {self._job} is left to another worker")
-            if self._is_over():
+            if self._is_over() and self._is_silent():
                 return self._end_without_report()
             time.sleep(LOOK_SECONDS)
 
@@ -179,9 +184,30 @@ class FollowedJob:
 
     def _is_over(self) -> bool:
         """Ask Slurm, now and then, for the job's state; whether it has ended."""
-        if time.monotonic() - self._asked < self._settings.poll:
-            return False
-        return self._ask()
+        if time.monotonic() - self._asked >= self._settings.poll:
+            self._has_ended = self._ask()
+        return self._has_ended
+
+    def _is_silent(self) -> bool:
+        """Whether a job that Slurm has done with gives no sign of life any more.
+
+        A controller that was killed may have forgotten a job that runs.
+        """
+        list(self._folder.iterdir())  # file servers then look again
+        beat, now = self._beat(), time.monotonic()
+        if beat != self._last_beat[0]:
+            self._last_beat = beat, now
+        state = self._found.state if self._found else ""
+        is_explained = state in _EXPLAINED or bool(self._said_by_slurm())
+        patience = SILENT_SECONDS if is_explained else REPORT_SECONDS
+        return now - self._last_beat[1] > patience
+
+    def _beat(self) -> int:
+        """Return when the launcher has last given a sign of life, by its own clock."""
+        try:
+            return (self._folder / f"{self._position}.claim").stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _ask(self) -> bool:
         self._asked = time.monotonic()
@@ -232,19 +258,10 @@ class FollowedJob:
 
     def _end_without_report(self) -> Outcome:
         """Say how a job has ended that left no word: killed, lost, never begun."""
-        until = time.monotonic() + REPORT_SECONDS
         state = self._found.state if self._found else ""
-        if state in _EXPLAINED or self._said_by_slurm():
-            until = time.monotonic() + LOOK_SECONDS
-        while time.monotonic() < until:
-            list(self._folder.iterdir())  # file servers then look again
-            report = self._report()
-            if report is not None:
-                return self._end(report)
-            time.sleep(LOOK_SECONDS)
         claimed = self._claimed()
         if claimed and claimed != self._job:
-            self._job, self._asked = claimed, 0.0
+            self._job, self._asked, self._has_ended = claimed, 0.0, False
             self._told.keep({"name": self._order.name, "id": claimed})
             return self.run()
         if not claimed and state in ("COMPLETED", "FAILED"):
@@ -339,5 +356,5 @@ def job_script(settings: ClusterSettings, folder: Path, position: int) -> str:
     """Return the script of a job: it starts the launcher and nothing else."""
     python = settings.python or sys.executable
     home = control_folder(folder)
-    words = [python, "-I", "-S", str(home / "launcher"), str(home), str(position)]
+    words = [python, "-I", "-S", "-B", str(home / "launcher"), str(home), str(position)]
     return f"#!/bin/sh\nexec {shlex.join(words)}\n"

@@ -7,8 +7,8 @@ there with the standard library alone (Python 3.10 or newer):
 
 Whoever makes the file POSITION.claim runs the program of POSITION.order; a second job
 for the same program, or the same one that Slurm has queued again, finds the claim and
-does nothing. POSITION.report appears whole. POSITION.stop asks for the end: it works
-where Slurm's controller does not.
+does nothing; its time is a sign of life. POSITION.report appears whole. POSITION.stop
+asks for the end: it works where Slurm's controller does not.
 """
 
 import json
@@ -34,9 +34,10 @@ FROM_THE_JOB = ("SLURM_", "CUDA_", "ROCR_", "GPU_DEVICE_", "TMPDIR", "XDG_RUNTIM
 class JobSupervisor(Supervisor):  # type: ignore[misc]  # one of two classes
     """A supervisor that is told to stop by a file, by a signal and by the clock."""
 
-    def __init__(self, order: Mapping[str, Any], stop: Path) -> None:
-        """Run what `order` says until the file `stop` is there."""
+    def __init__(self, order: Mapping[str, Any], claim: Path, stop: Path) -> None:
+        """Run what `order` says until `stop` is there; touch `claim` meanwhile."""
         super().__init__(order)
+        self._claim = claim
         self._stop = stop
         self._grace = float(order["grace"])
         self._timeout = order["timeout"]
@@ -48,6 +49,7 @@ class JobSupervisor(Supervisor):  # type: ignore[misc]  # one of two classes
             if ready:
                 os.read(wake, 4096)
                 self._reap()
+            os.utime(self._claim)
             if self._status is not None:
                 break
             used = time.monotonic() - self._started
@@ -82,7 +84,8 @@ def write_report(file: Path, report: Mapping[str, Any]) -> None:
 
 def launch(folder: Path, position: str, job: str) -> int:
     """Run the program unless another job has; return the script's exit code."""
-    if not claim(folder / f"{position}.claim", job):
+    mine = folder / f"{position}.claim"
+    if not claim(mine, job):
         sys.stderr.write("this program has been begun before; it is left alone\n")
         return CLAIMED
     place = folder / f"{position}.order"
@@ -94,7 +97,7 @@ def launch(folder: Path, position: str, job: str) -> int:
     told: dict[str, Any] = {"stopped": True, "exit_code": None, "signal": None}
     is_late = False
     if not stop.exists():
-        supervisor = JobSupervisor(order, stop)
+        supervisor = JobSupervisor(order, mine, stop)
         told, is_late = supervisor.run(), supervisor.is_late
     host = os.uname().nodename
     told = {**told, "is_late": is_late, "job": job, "host": host}

@@ -81,13 +81,12 @@ class Outcome:
     @property
     def how(self) -> str:
         """How it ended, for people."""
-        is_named = self.job_state not in ("", "FAILED")
-        if self.job and self.exit_code is None and (is_named or not self.signal):
+        is_named = self.job_state not in ("", "FAILED", "COMPLETED")
+        is_silent = self.exit_code is None and self.signal is None
+        if self.job and (is_named or is_silent):
             words = [self.job_state or "lost", self.job_said]
             said = ": ".join(word for word in words if word)
             return f"was ended with its job {self.job} (Slurm: {said})"
-        if self.job_state == "OUT_OF_MEMORY":
-            return f"ended with exit code {self.exit_code} (Slurm: OUT_OF_MEMORY)"
         if self.signal is not None:
             return f"was ended by {self.signal}"
         return f"ended with exit code {self.exit_code}"

@@ -23,12 +23,14 @@ from zocelery_tasks.wrappers.base import (
 from zocelery_tasks.wrappers.dials import plain_path
 from zocelery_tasks.wrappers.dials_logs import found_space_group
 from zocelery_tasks.wrappers.experiments import read_experiments, unit_cells
+from zocelery_tasks.wrappers.lims_commands import lims_commands
 from zocelery_tasks.wrappers.merging import (
     SHELLS,
     draw_answer,
     read_merging_statistics,
 )
 from zocelery_tasks.wrappers.phil import phil_arguments
+from zocelery_tasks.wrappers.xia2_results import CELL
 
 LONGEST_PAUSE = 600.0
 _STEP = re.compile(r"-{3,} (.+?) -{3,}|^Starting (.+)$")
@@ -83,12 +85,34 @@ def xia2_multiplex(bench: Bench) -> Answer:
         raise bench.bad_result("xia2.multiplex left no scaled.mtz")
     kept = bench.keep(_kept(bench.folder))
     statistics = _statistics(bench.folder / "xia2.multiplex.log", bench.log)
-    return {
+    answer = {
         "mtz": str(merged),
         "collections": len(found),
         "merging_statistics": statistics,
         **_read_crystal(bench.folder),
         "files": kept,
+    }
+    if statistics and {"space_group", "unit_cell"} <= answer.keys():
+        commands = lims_commands(_lims_result(answer))
+        bench.step.send("ispyb", {"ispyb_command_list": commands})
+    return answer
+
+
+def _lims_result(answer: Answer) -> Answer:
+    """Return the result in the form of xia2's own, without integrations."""
+    names = (f"refinedCell_{name}" for name in CELL)
+    shells = answer["merging_statistics"].items()
+    return {
+        "AutoProc": {
+            "spaceGroup": answer["space_group"],
+            **dict(zip(names, answer["unit_cell"], strict=True)),
+        },
+        "AutoProcScalingContainer": {
+            "AutoProcScalingStatistics": [
+                {"scalingStatisticsType": shell, **values} for shell, values in shells
+            ],
+            "AutoProcIntegrationContainer": [],
+        },
     }
 
 

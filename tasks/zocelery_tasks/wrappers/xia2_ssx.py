@@ -25,6 +25,7 @@ _COUNTS = {
     "integrated_crystals": re.compile(r"Total number of integrated crystals: (\d+)"),
 }
 """What xia2.ssx says after each batch of images, and so at the end."""
+_FAILURE = re.compile(r"^(?:Error|Unable to find file): .+$", re.MULTILINE)
 
 
 class SsxParameters(WrapperParameters):
@@ -48,10 +49,9 @@ def xia2_ssx(bench: Bench) -> Answer:
     assert isinstance(given, SsxParameters)
     arguments = [*_image_arguments(given), *_phil(given, bench.processes)]
     bench.run(["xia2.ssx", *arguments], progress=_progress)
-    data = bench.folder / "DataFiles"
-    if not data.is_dir():
-        raise bench.bad_result("xia2.ssx left no DataFiles")
     kept = bench.keep(_kept(bench.folder))
+    _check_success(bench)
+    data = bench.folder / "DataFiles"
     merged = sorted(data.glob("merged*.mtz"))
     return {
         "mtz": str(merged[0]) if merged else None,
@@ -59,6 +59,16 @@ def xia2_ssx(bench: Bench) -> Answer:
         "merging_statistics": _statistics(bench.log),
         "files": kept,
     }
+
+
+def _check_success(bench: Bench) -> None:
+    """Refuse what failed: xia2.ssx ends with exit code 0 whatever it says."""
+    said = _FAILURE.findall(bench.log.read_text(errors="replace"))
+    if said:
+        raise bench.bad_result(f"xia2.ssx failed: {said[-1]}")
+    data = bench.folder / "DataFiles"
+    if not data.is_dir() or not any(data.iterdir()):
+        raise bench.bad_result("xia2.ssx left no DataFiles")
 
 
 def _image_arguments(given: SsxParameters) -> Iterator[str]:
