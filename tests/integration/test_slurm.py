@@ -28,6 +28,7 @@ from zocelery.settings import WrapperSettings, load_settings
 from zocelery_tasks.slurm import following
 from zocelery_tasks.slurm.command_line import CommandLineClient
 from zocelery_tasks.slurm.following import control_folder
+from zocelery_tasks.slurm.jobs import SlurmUnreachableError
 
 pytestmark = [
     pytest.mark.skipif(bool(missing_programs()), reason=missing_programs() or "there"),
@@ -290,7 +291,7 @@ def test_a_submission_whose_answer_is_lost_is_not_made_again(
 
     def lose_the_answer(client: CommandLineClient, order: Any) -> str:
         calls.append(submit(client, order))
-        raise following.Unreachable("no answer")
+        raise SlurmUnreachableError("no answer")
 
     monkeypatch.setattr(CommandLineClient, "submit", lose_the_answer)
     run(desk, ["sh", "-c", f"echo x >> {tmp_path}/starts"])

@@ -108,5 +108,5 @@ def test_an_error_that_ends_with_exit_code_0_is_a_failure(
 
 
 def test_a_run_that_leaves_no_data_has_failed(tmp_path: Path) -> None:
-    with pytest.raises(ProgramError, match="xia2.ssx left no DataFiles"):
+    with pytest.raises(ProgramError, match=r"xia2\.ssx left no DataFiles"):
         run(tmp_path, "all is well")
