@@ -57,3 +57,19 @@ def test_frames_are_told_from_gaps_in_a_finished_file(
         chunks = FrameChunks(data)
         found = [index for index in range(3) if chunks.hold(data, index)]
     assert found == list(written)
+
+
+def test_a_frame_behind_the_end_of_a_half_copied_file_is_not_there(tmp_path: Path):
+    file, copy = tmp_path / "x.h5", tmp_path / "copy.h5"
+    with h5py.File(file, "w", libver="latest") as writer:
+        data = writer.create_dataset(
+            "data", shape=(3, 64, 64), chunks=(1, 64, 64), dtype="u2"
+        )
+        writer.swmr_mode = True
+        for index in range(3):
+            data[index] = index + 1
+        data.flush()
+        content = file.read_bytes()
+    last = content.rindex(np.full(64 * 64, 3, np.uint16).tobytes())
+    copy.write_bytes(content[: last + 100])
+    assert seen_by_a_reader(copy) == "[True, True, False]"

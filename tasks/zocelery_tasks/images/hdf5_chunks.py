@@ -1,5 +1,7 @@
 """Which frames of a dataset in chunks are in its file."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 
@@ -52,6 +54,15 @@ class FrameChunks:
             except (RuntimeError, OSError) as error:
                 if _NOT_THERE in str(error):
                     return False
-        found = bool(dataset.id.get_chunk_info_by_coord(corner).size > 0)
-        self._has_begun = self._has_begun or found
-        return found
+        info = dataset.id.get_chunk_info_by_coord(corner)
+        self._has_begun = self._has_begun or info.size > 0
+        return info.size > 0 and _is_inside(dataset, info.byte_offset + info.size)
+
+
+def _is_inside(dataset: h5py.Dataset, end: int) -> bool:
+    """Whether the file reaches to byte `end`.
+
+    While a file is being written (SWMR) HDF5 does not look, and reads zeros from behind
+    its end: of a copy under way, for instance.
+    """
+    return bool(end <= Path(dataset.file.filename).stat().st_size)
