@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from celery import Task
-from celery.exceptions import Ignore, Reject
-from kombu.exceptions import OperationalError as BrokerError
+from celery.exceptions import Ignore, Reject, Retry
 from redis.exceptions import RedisError
 
 from zocelery.deployment import current_deployment
@@ -107,14 +106,23 @@ class DeliveredTask(Task[Any, Any]):
         raise Ignore
 
     def give_back(self, error: Exception) -> NoReturn:
-        """Try again in a while; give the message back to the broker if it is away."""
+        """Try again in a while."""
         logger.warning("Coming back later: %s", error)
+        raise self.retry(countdown=COME_BACK_SECONDS, max_retries=None) from None
+
+    def retry(self, *args: Any, **options: Any) -> Retry:
+        """Publish the message for another try, or give it back to the broker.
+
+        Celery itself rejects a message for good whose next try it cannot publish.
+        """
         try:
-            raise self.retry(countdown=COME_BACK_SECONDS, max_retries=None) from None
-        except (BrokerError, OSError) as away:
+            return super().retry(*args, **options)
+        except Reject as error:
+            logger.warning("The next try could not be published: %s", error.args[0])
             with suppress(RedisError):
                 self._forgive()  # it has not killed anything
-            raise Reject(away, requeue=True) from away
+            time.sleep(1.0)  # it comes back at once
+            raise Reject(error.args[0], requeue=True) from error
 
     def _forgive(self) -> None:
         leases = current_deployment().store.leases
