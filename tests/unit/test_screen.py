@@ -82,6 +82,19 @@ def passed(kind: str, screen: Screen, n: int):
     return screen.passed[8 : 8 + apart * n : apart]
 
 
+def width_of(screen: Screen) -> int:
+    """Return how many columns a screen is for."""
+    return screen.narrow.shape[1] - 2 * HALF
+
+
+def pass_signal(kind: str, screen: Screen) -> None:
+    """Test all windows."""
+    if kind == "narrow":
+        pass_signal_narrow(screen, 0, width_of(screen))
+    else:
+        pass_signal_wide(screen)
+
+
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("kind", BRIGHTEST)
 def test_windows_that_are_just_signal_pass(kind, settings):
@@ -90,7 +103,7 @@ def test_windows_that_are_just_signal_pass(kind, settings):
     possible = y <= m * BRIGHTEST[kind] ** 2
     m, x, y = m[possible], x[possible], y[possible]
     screen = fill(kind, settings, m, x, y, np.zeros(x.size))
-    (pass_signal_narrow if kind == "narrow" else pass_signal_wide)(screen)
+    pass_signal(kind, screen)
     assert passed(kind, screen, x.size).all()
 
 
@@ -105,7 +118,7 @@ def test_pixels_that_are_just_strong_pass(kind, settings):
     m, x, y, value = m[possible], x[possible], y[possible], value[possible]
     screen = fill(kind, settings, m, x, y, value)
     if kind == "narrow":
-        pass_strong_narrow(screen, screen.narrow[0])
+        pass_strong_narrow(screen, screen.narrow[0], 0, width_of(screen))
     else:
         pass_strong_wide(screen, screen.wide[0])
     assert passed(kind, screen, x.size).all()
@@ -117,12 +130,12 @@ def test_full_windows_of_even_background_do_not_pass(kind):
     mean = np.arange(1.0, BRIGHTEST[kind] / 2)
     m, x, y = np.full(mean.size, 49.0), 49 * mean, 49 * (mean * mean + mean)
     screen = fill(kind, settings, m, x, y, np.floor(mean + 2.5 * np.sqrt(mean)))
-    (pass_signal_narrow if kind == "narrow" else pass_signal_wide)(screen)
+    pass_signal(kind, screen)
     assert not passed(kind, screen, m.size).any()
     # signal everywhere, but no pixel above its mean
     screen = fill(kind, settings, m, x, 3 * y, np.floor(mean + 2.5 * np.sqrt(mean)))
     if kind == "narrow":
-        pass_strong_narrow(screen, screen.narrow[0])
+        pass_strong_narrow(screen, screen.narrow[0], 0, width_of(screen))
     else:
         pass_strong_wide(screen, screen.wide[0])
     assert passed(kind, screen, m.size).mean() < 0.2

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
+from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.patch import (
     BLOCK_COLUMNS,
     BLOCK_ROWS,
@@ -51,7 +51,7 @@ def make_block_memory(width: int) -> BlockMemory:
     return BlockMemory(make_patch(), np.zeros((BLOCK_ROWS, width), np.uint8))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def list_strong_in_rows(
     frame: Frame,
     threshold: Threshold,
@@ -90,7 +90,7 @@ def list_strong_in_rows(
     return n_found
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _mark_strong(
     frame: Frame,
     threshold: Threshold,
@@ -107,7 +107,7 @@ def _mark_strong(
         _keep_above(frame.pixels, threshold, memory, place, k, shape[1])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _keep_above(
     pixels: Pixels,
     threshold: Threshold,

@@ -14,6 +14,7 @@ from numba import njit
 
 from zocelery_tasks.kernels.dense_blocks import BlockMemory, list_strong_in_rows
 from zocelery_tasks.kernels.frame import Frame
+from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.screen import (
     HALF,
     Screen,
@@ -21,7 +22,9 @@ from zocelery_tasks.kernels.screen import (
     list_passed,
     pass_strong_narrow,
     slide_narrow,
+    sum_rows_narrow,
 )
+from zocelery_tasks.kernels.segments import count_active, next_bright, note_bright
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 from zocelery_tasks.kernels.wide_screen import (
     count_flagged,
@@ -46,6 +49,11 @@ _FLAG_COST = 24
 """Windows whose sums are known cost so many times less to test than others."""
 _DENSE_STRIPS = 16
 """After how many strips without a screen it is tried again."""
+_MANY, _FEW = 2, 4
+"""Where more than one in so many segments are active, sums over rows slide; until not
+even one in so many are."""
+_LOOK_AGAIN = 64
+"""After how many rows that is looked at."""
 _RING = 8
 _NOTHING = 8
 """Row of zeros behind the ring of codes."""
@@ -102,7 +110,7 @@ def find_dispersion(
     return n_found
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _search_strip(
     frame: Frame,
     threshold: Threshold,
@@ -119,47 +127,105 @@ def _search_strip(
     Returns:
         How many there are; -1 if more than `most` had to be tested.
     """
-    n = frame.pixels.shape[1]
-    n_found, n_tested = 0, 0
-    screen.narrow_sums[:] = 0
+    n_found, n_tested, slid = 0, 0, -9
+    screen.narrow[:] = 0
+    screen.bright[:] = -9
     screen.wide_sums[:] = 0
     for new in range(max(first - HALF, 0), last + HALF):
+        room = found[n_found:]
         if wide:
-            _screen_wide(frame, screen, new, first)
+            passed = room[: _screen_wide(frame, screen, new, first, room)]
+            first_of_row = (new - HALF) * frame.pixels.shape[1]
+            n_tested += _FLAG_COST * count_flagged(screen, passed, first_of_row)
         else:
-            _screen_narrow(frame, screen, new, first)
-        j = new - HALF
-        if j >= first:
-            end = list_passed(screen, j * n, found, n_found)
-            passed = found[n_found:end]
-            n_tested += passed.size
-            if wide:
-                n_tested += _FLAG_COST * count_flagged(screen, passed, j * n)
-            if n_tested > most:
-                return -1
-            n_found += _keep_strong(frame, threshold, screen, wide, columns, passed)
+            slid, n_passed = _screen_narrow(frame, screen, new, first, slid, room)
+            passed = room[:n_passed]
+        n_tested += passed.size
+        if n_tested > most:
+            return -1
+        n_found += _keep_strong(frame, threshold, screen, wide, columns, passed)
     return n_found
 
 
-@njit(cache=True, nogil=True)
-def _screen_narrow(frame: Frame, screen: Screen, new: int, first: int) -> None:
-    """Take row `new` in and screen the row HALF above, if not above row `first`."""
-    codes = screen.narrow
-    incoming, outgoing = codes[_NOTHING], codes[_NOTHING]
-    if new < frame.pixels.shape[0]:
-        incoming = codes[new % _RING]
-        encode_narrow(frame, new, incoming)
-    if new - 7 >= max(first - HALF, 0):
-        outgoing = codes[(new - 7) % _RING]
-    slide_narrow(incoming, outgoing, screen.narrow_sums)
-    if new - HALF >= first:
-        pass_strong_narrow(screen, codes[(new - HALF) % _RING])
+@inner
+def _screen_narrow(
+    frame: Frame, screen: Screen, new: int, first: int, slid: int, found: Indices
+) -> tuple[int, int]:
+    """Take row `new` in and screen the row HALF above, if not above row `first`.
+
+    Only around bright pixels where these are few; else sums slide from row to row.
+
+    Args:
+        frame: the image.
+        screen: with the codes of the rows above.
+        new: the row.
+        first: of the strip.
+        slid: the last row that has been added to sliding sums.
+        found: set to the flat indices of pixels that passed.
+
+    Returns:
+        `slid` for the next row, and how many pixels passed.
+    """
+    n, centre = frame.pixels.shape[1], screen.narrow[(new - HALF) % _RING]
+    is_sliding, turn = slid == new - 1, new % _LOOK_AGAIN
+    _take_in(frame, screen, new, not is_sliding or turn >= _LOOK_AGAIN - 7)
+    if new - HALF < first:
+        return slid, 0
+    slides = is_sliding and turn < _LOOK_AGAIN - 1
+    if not slides:
+        share = _FEW if is_sliding else _MANY
+        n_active = count_active(screen.bright, new - 2 * HALF)
+        slides = n_active * share > screen.bright.size
+    if slides:
+        _slide(screen, new, is_sliding)
+        pass_strong_narrow(screen, centre, 0, n)
+        return new, list_passed(screen, (new - HALF) * n, found, 0, 0, n)
+    return slid, _screen_segments(screen, new, n, found)
 
 
-@njit(cache=True, nogil=True)
-def _screen_wide(frame: Frame, screen: Screen, new: int, first: int) -> None:
-    """Screen a row as `_screen_narrow` does, by the wide test."""
-    codes = screen.wide
+@inner
+def _take_in(frame: Frame, screen: Screen, new: int, looks: bool) -> None:
+    """Set the codes of row `new`; note where it is bright if that is looked at."""
+    codes = screen.narrow[new % _RING]
+    if new >= frame.pixels.shape[0]:
+        codes[:] = 0
+        return
+    encode_narrow(frame, new, codes)
+    if looks:
+        note_bright(codes, new, screen.dull, screen.bright)
+
+
+@inner
+def _slide(screen: Screen, new: int, is_sliding: bool) -> None:
+    """Set the sums over the 7 rows up to `new`, from those before if there are any."""
+    codes, sums = screen.narrow, screen.narrow_sums
+    if not is_sliding:
+        sums[:] = 0
+        for j in range(new - 7, new):
+            slide_narrow(codes[j % _RING], codes[_NOTHING], sums)
+    slide_narrow(codes[new % _RING], codes[(new - 7) % _RING], sums)
+
+
+@inner
+def _screen_segments(screen: Screen, new: int, width: int, found: Indices) -> int:
+    """Screen the row HALF above `new` around bright pixels; return how many pass."""
+    codes, j, top = screen.narrow, new - HALF, new - 2 * HALF
+    n_passed = 0
+    begin, end = next_bright(screen.bright, top, width, 0)
+    while begin < end:
+        sum_rows_narrow(codes, j, screen.narrow_sums, begin, end)
+        pass_strong_narrow(screen, codes[j % _RING], begin, end)
+        n_passed = list_passed(screen, j * width, found, n_passed, begin, end)
+        begin, end = next_bright(screen.bright, top, width, end)
+    return n_passed
+
+
+@inner
+def _screen_wide(
+    frame: Frame, screen: Screen, new: int, first: int, found: Indices
+) -> int:
+    """Screen a row as `_screen_narrow` does, by the wide test; return how many pass."""
+    codes, n = screen.wide, frame.pixels.shape[1]
     incoming, outgoing = codes[_NOTHING], codes[_NOTHING]
     if new < frame.pixels.shape[0]:
         incoming = codes[new % _RING]
@@ -167,12 +233,14 @@ def _screen_wide(frame: Frame, screen: Screen, new: int, first: int) -> None:
     if new - 7 >= max(first - HALF, 0):
         outgoing = codes[(new - 7) % _RING]
     slide_wide(incoming, outgoing, screen.wide_sums)
-    if new - HALF >= first:
-        sum_windows(screen.wide_sums)
-        pass_strong_wide(screen, codes[(new - HALF) % _RING])
+    if new - HALF < first:
+        return 0
+    sum_windows(screen.wide_sums)
+    pass_strong_wide(screen, codes[(new - HALF) % _RING])
+    return list_passed(screen, (new - HALF) * n, found, 0, 0, n)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _keep_strong(
     frame: Frame,
     threshold: Threshold,
@@ -214,7 +282,7 @@ def _keep_strong(
     return n_strong
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _sum_window(frame: Frame, j: int, i: int, columns: Indices) -> tuple[int, int, int]:
     """Return the sums over a window: of usable pixels, their counts, and squares.
 
@@ -236,7 +304,7 @@ def _sum_window(frame: Frame, j: int, i: int, columns: Indices) -> tuple[int, in
     return m, x, y
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _sum_column(frame: Frame, j: int, column: np.uintp, columns: Indices) -> None:
     """Set the sums over the 7 rows around row j of one column."""
     pixels, usable = frame.pixels, frame.usable
@@ -256,7 +324,7 @@ def _sum_column(frame: Frame, j: int, column: np.uintp, columns: Indices) -> Non
     columns[_SQUARES, column] = y
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _is_strong(
     value: float, m: float, x: float, y: float, threshold: Threshold
 ) -> bool:

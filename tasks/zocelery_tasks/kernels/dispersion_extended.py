@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
+from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.patch import BLOCK_COLUMNS, BLOCK_ROWS
 from zocelery_tasks.kernels.screen import (
     HALF,
@@ -26,6 +27,10 @@ from zocelery_tasks.kernels.screen import (
     pass_unusable,
     sum_rows_narrow,
 )
+from zocelery_tasks.kernels.screen import (
+    MARGIN as SCREEN_MARGIN,
+)
+from zocelery_tasks.kernels.segments import count_active, next_bright, note_bright
 from zocelery_tasks.kernels.signal_tiles import (
     MARGIN,
     TileMemory,
@@ -46,7 +51,8 @@ Indices = npt.NDArray[np.int64]
 _NARROW_SHARE = 16
 """Where more than one in so many pixels pass the narrow screen, the wide is taken."""
 _WIDE_BANDS = 32
-"""After how many bands the narrow screen is tried again."""
+"""After how many bands the narrow screen is tried again, at most: after twice as many
+each time that it fails."""
 _DENSE_BANDS = 48
 """After how many bands of blocks a screen is tried again."""
 _GAP = 8
@@ -55,7 +61,7 @@ _TILE_COST, _COLUMN_COST = 22, 1.5
 """What a tile costs, and a column of one: as much as so many columns of a block."""
 
 
-_WIDE, _DENSE = 0, 1
+_WIDE, _DENSE, _PATIENCE = 0, 1, 2
 _MARKED, _LISTED, _FOUND = 0, 1, 2
 """What is counted while bands are gone through, see below."""
 
@@ -81,7 +87,9 @@ def find_dispersion_extended(
         How many there are.
     """
     runs, groups, tiles = frame.runs, memory.groups, memory.tiles
-    until, done = np.zeros(2, np.int64), np.zeros(3, np.int64)
+    until, done = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    until[_PATIENCE] = 1
+    screen.bright[:] = -9
     in_ring = np.full((2, 8), -9)
     memory.row_of_signal[:] = -1
     n_tiles, n_groups, band = 0, 0, 0
@@ -107,7 +115,7 @@ def find_dispersion_extended(
     return int(done[_FOUND])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _work_on(
     frame: Frame,
     threshold: Threshold,
@@ -140,7 +148,7 @@ def _work_on(
         done[_LISTED] += 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _choose_columns(
     frame: Frame,
     threshold: Threshold,
@@ -156,7 +164,8 @@ def _choose_columns(
         threshold: the parameters.
         screen: the tests and their memory.
         band: its number in the frame's runs.
-        until: first, until which band only the wide screen is tried.
+        until: first, until which band only the wide screen is tried; last, for how
+            many it is next.
         in_ring: the rows whose codes the screens hold, kept from call to call.
 
     Returns:
@@ -166,13 +175,16 @@ def _choose_columns(
     if band >= until[_WIDE]:
         n_kept = _screen_band(frame, threshold, screen, band, False, in_ring[0])
         if n_kept > frame.pixels.shape[1] // _NARROW_SHARE:
-            until[_WIDE] = band + _WIDE_BANDS
+            until[_WIDE] = band + until[_PATIENCE]
+            until[_PATIENCE] = min(2 * until[_PATIENCE], _WIDE_BANDS)
+        else:
+            until[_PATIENCE] = 1
     if band < until[_WIDE]:
         n_kept = _screen_band(frame, threshold, screen, band, True, in_ring[1])
     return n_kept
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _end_of_strip(frame: Frame, band: int) -> int:
     """Return the end of the bands that fit into a block from `band` on."""
     runs = frame.runs
@@ -182,7 +194,7 @@ def _end_of_strip(frame: Frame, band: int) -> int:
     return end
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _cut_blocks(frame: Frame, begin: int, end: int, tiles: Indices, count: int) -> int:
     """Append tiles that cover bands `begin` to `end` (excluded), to `count` others.
 
@@ -200,7 +212,7 @@ def _cut_blocks(frame: Frame, begin: int, end: int, tiles: Indices, count: int) 
     return count
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _screen_band(
     frame: Frame,
     threshold: Threshold,
@@ -231,7 +243,7 @@ def _screen_band(
     return _drop_dead_columns(frame, screen, band)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _screen_narrow(
     frame: Frame, screen: Screen, lattice: int, in_ring: Indices
 ) -> None:
@@ -243,13 +255,21 @@ def _screen_narrow(
             in_ring[slot] = j
             if 0 <= j < frame.pixels.shape[0]:
                 encode_narrow(frame, j, codes[slot])
+                note_bright(codes[slot], j, screen.dull, screen.bright)
             else:
                 codes[slot] = 0
-    sum_rows_narrow(codes, lattice, screen.narrow_sums)
-    pass_signal_narrow(screen)
+    screen.passed[SCREEN_MARGIN:] = 0
+    bright, top, n = screen.bright, lattice - HALF, frame.pixels.shape[1]
+    begin, end = 0, n
+    if 2 * count_active(bright, top) < bright.size:
+        begin, end = next_bright(bright, top, n, 0)
+    while begin < end:
+        sum_rows_narrow(codes, lattice, screen.narrow_sums, begin, end)
+        pass_signal_narrow(screen, begin, end)
+        begin, end = next_bright(bright, top, n, end)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _screen_wide(frame: Frame, screen: Screen, lattice: int, in_ring: Indices) -> None:
     """Screen a row by the wide test."""
     codes, nothing = screen.wide, screen.wide[8]
@@ -265,7 +285,7 @@ def _screen_wide(frame: Frame, screen: Screen, lattice: int, in_ring: Indices) -
     pass_signal_wide(screen)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _drop_dead_columns(frame: Frame, screen: Screen, band: int) -> int:
     """Keep no column without a usable pixel in the band; return how many are kept."""
     runs, lattice = frame.runs, frame.runs.lattice[band]
@@ -280,7 +300,7 @@ def _drop_dead_columns(frame: Frame, screen: Screen, band: int) -> int:
     return n_kept
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _cut_tiles(
     frame: Frame, screen: Screen, band: int, tiles: Indices, count: int
 ) -> int:

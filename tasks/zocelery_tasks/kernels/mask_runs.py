@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from zocelery_tasks.kernels.inner import inner
+
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
@@ -70,7 +72,7 @@ def _list_runs(usable: Mask, of_row: Indices, start: Indices, stop: Indices) -> 
             stop[k] = at = _end_of_run(usable[j], start[k], False)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _end_of_run(row: Mask, begin: int, value: bool) -> int:
     """Return the first column from `begin` on where `row` is not `value`."""
     n, at = row.size, begin
@@ -107,7 +109,7 @@ def _find_bands(usable: Mask) -> tuple[Indices, Indices, Indices]:
     return bands[0, :count].copy(), bands[1, :count].copy(), bands[2, :count].copy()
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _last_alive(alive: Mask, row: int) -> int:
     """Return the last alive row within REACH rows after `row`, itself included."""
     last = min(row + REACH, alive.size - 1)
@@ -116,7 +118,7 @@ def _last_alive(alive: Mask, row: int) -> int:
     return last
 
 
-@njit(cache=True, nogil=True)
+@inner
 def fill_runs(
     row: npt.NDArray[np.generic], runs: MaskRuns, slow: int, value: int
 ) -> None:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
+from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.mask_runs import MaskRuns
 from zocelery_tasks.kernels.screen import HALF, WINDOW
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
@@ -98,7 +98,7 @@ def make_patch() -> Patch:
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def bounds_of(frame: Frame) -> Bounds:
     """Return which counts of an image are usable."""
     lowest = np.float64(frame.limits[0])
@@ -106,13 +106,13 @@ def bounds_of(frame: Frame) -> Bounds:
     return Bounds(lowest, min(highest, COUNT_LIMIT - 1.0), highest)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def to_stride(columns: int) -> int:
     """Return how far apart rows of so many pixels are."""
     return (columns + _LANES - 1) // _LANES * _LANES
 
 
-@njit(cache=True, nogil=True)
+@inner
 def load_counts(
     pixels: Pixels,
     runs: MaskRuns,
@@ -148,7 +148,7 @@ def load_counts(
         _hide_masked(runs, top + k, begin, end, k * stride - left, counts)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _hide_masked(
     runs: MaskRuns, j: int, begin: int, end: int, offset: int, counts: Doubles
 ) -> None:
@@ -165,7 +165,7 @@ def _hide_masked(
         run += 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sum_7_rows(values: Doubles, begin: int, stride: int, sums: Doubles, n: int) -> None:
     """Set n `sums` to those over 7 rows, the first starting at `begin`.
 
@@ -188,7 +188,7 @@ def sum_7_rows(values: Doubles, begin: int, stride: int, sums: Doubles, n: int) 
             now[i] = before[i] + (new[i] - out[i])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _sum_7_at_once(
     values: Doubles, begin: int, stride: int, sums: Doubles, n: int
 ) -> None:
@@ -210,7 +210,7 @@ def _sum_7_at_once(
         sums[i] = top + (values[r4 + i] + values[r5 + i]) + values[r6 + i]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_4_rows(values: Doubles, begin: int, stride: int, sums: Doubles, n: int) -> None:
     """Add the sums over 4 rows, the first starting at `begin`, to n `sums`."""
     r0, r1 = _u(begin), _u(begin + stride)
@@ -221,14 +221,14 @@ def add_4_rows(values: Doubles, begin: int, stride: int, sums: Doubles, n: int) 
         sums[i] += more
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sum_7(sums: Doubles, at: np.uintp) -> float:
     """Return the sum of 7 neighbouring sums."""
     left = (sums[at] + sums[at + _u(1)]) + (sums[at + _u(2)] + sums[at + _u(3)])
     return float(left + (sums[at + _u(4)] + sums[at + _u(5)]) + sums[at + _u(6)])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def test_windows(
     threshold: Threshold,
     patch: Patch,
@@ -269,7 +269,7 @@ def test_windows(
         first = end
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _set_squares(patch: Patch, begin: int, size: int) -> int:
     """Set the squares of `size` pixels; return how many of these are not counted."""
     counts, squares = patch.counts, patch.squares
@@ -283,7 +283,7 @@ def _set_squares(patch: Patch, begin: int, size: int) -> int:
     return int(n_missing)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _is_full(missing: Indices, k: int) -> bool:
     """Return whether all pixels of 7 rows are counted."""
     total = 0
@@ -292,7 +292,7 @@ def _is_full(missing: Indices, k: int) -> bool:
     return total == 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _test_full_windows(
     threshold: Threshold, patch: Patch, begin: int, at: int, size: int
 ) -> None:
@@ -314,7 +314,7 @@ def _test_full_windows(
         windows[i + _u(at)] = np.uint8(_is_signal(m, x, sum_7(squares, i), sigma, root))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _test_all_windows(
     threshold: Threshold,
     patch: Patch,
@@ -349,7 +349,7 @@ def _test_all_windows(
         windows[i + _u(at)] = np.uint8(value)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _is_signal(m: float, x: float, y: float, sigma: float, root: float) -> bool:
     """Test a window for signal, as DIALS does.
 
@@ -363,7 +363,7 @@ def _is_signal(m: float, x: float, y: float, sigma: float, root: float) -> bool:
     return bool(m * y - x * x - x * (m - 1) > x * sigma * root)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def any_set(flags: Bytes, begin: int, n: int) -> bool:
     """Return whether any of n flags is set."""
     result = np.uint8(0)
@@ -372,7 +372,7 @@ def any_set(flags: Bytes, begin: int, n: int) -> bool:
     return bool(result)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def list_span(
     marks: Bytes, k: int, span: tuple[int, int], first: int, found: Indices, n: int
 ) -> int:

@@ -28,7 +28,9 @@ import numpy.typing as npt
 from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
+from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.mask_runs import REACH, fill_runs
+from zocelery_tasks.kernels.segments import count_segments
 from zocelery_tasks.kernels.threshold import Threshold
 
 Bytes = npt.NDArray[np.uint8]
@@ -65,6 +67,10 @@ class Screen(NamedTuple):
 
     signal: np.uint16
     """y must exceed x² / 49 by 41 / 2**16 times this, for each count of x."""
+    dull: np.uint8
+    """Where no count is above this, no window is signal; see `segments.py`."""
+    bright: Indices
+    """The last row of each segment that had a count above it, in narrow codes."""
     strong: np.uint16
     """41 * 40 / 2**16 (49 v - x)² must exceed this, for each count of x."""
     signal_variance: np.float32
@@ -97,6 +103,8 @@ def make_screen(threshold: Threshold, width: int) -> Screen:
     return Screen(
         # as much as keeps the products below 2**16
         signal=_u2(min(floor(excess * _TOP / _BY_49), _TOP - 1 - 32 * most)),
+        dull=_u1(min(max(floor(excess - 1e-6), 0), _NARROW_CAP)),
+        bright=np.full(count_segments(width), -1),
         strong=_u2(min(max(floor(strong - 1e-6), 0), _TOP // most)),
         signal_variance=np.float32(_SLACK * 2 * threshold.sigma_background**2),
         strong_variance=np.float32(_SLACK * threshold.sigma_strong**2),
@@ -109,7 +117,7 @@ def make_screen(threshold: Threshold, width: int) -> Screen:
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def encode_narrow(frame: Frame, j: int, code: Bytes) -> None:
     """Set the narrow codes of detector row j in `code`, a row with its margins."""
     pixels = frame.pixels
@@ -125,7 +133,7 @@ def encode_narrow(frame: Frame, j: int, code: Bytes) -> None:
     frame.tops[j] = top
 
 
-@njit(cache=True, nogil=True)
+@inner
 def find_top(frame: Frame, j: int) -> None:
     """Set `frame.tops` for detector row j, as the codes do."""
     pixels, lowest, span = frame.pixels, frame.limits[0], frame.limits[1]
@@ -136,7 +144,7 @@ def find_top(frame: Frame, j: int) -> None:
     frame.tops[j] = top
 
 
-@njit(cache=True, nogil=True)
+@inner
 def slide_narrow(new: Bytes, old: Bytes, sums: Shorts) -> None:
     """Move the sums over 7 rows of narrow codes one row on."""
     flagged, squares, codes = sums[0], sums[1], sums[2]
@@ -148,17 +156,25 @@ def slide_narrow(new: Bytes, old: Bytes, sums: Shorts) -> None:
         squares[i] = _u2(squares[i] + _u2(a * a) - _u2(b * b))
 
 
-@njit(cache=True, nogil=True)
-def sum_rows_narrow(codes: Bytes, j: int, sums: Shorts) -> None:
-    """Set the sums over rows j - 3 to j + 3 of a ring of 8 rows of narrow codes."""
+@inner
+def sum_rows_narrow(codes: Bytes, j: int, sums: Shorts, begin: int, end: int) -> None:
+    """Set the sums over rows j - 3 to j + 3 of a ring of 8 rows of narrow codes.
+
+    For the windows around columns `begin` to `end` (excluded).
+    """
+    end += 2 * HALF
     r0, r1, r2, r3 = (
-        codes[(j - 3) % 8],
-        codes[(j - 2) % 8],
-        codes[(j - 1) % 8],
-        codes[j % 8],
+        codes[(j - 3) % 8, begin:end],
+        codes[(j - 2) % 8, begin:end],
+        codes[(j - 1) % 8, begin:end],
+        codes[j % 8, begin:end],
     )
-    r4, r5, r6 = codes[(j + 1) % 8], codes[(j + 2) % 8], codes[(j + 3) % 8]
-    flagged, squares = sums[0], sums[1]
+    r4, r5, r6 = (
+        codes[(j + 1) % 8, begin:end],
+        codes[(j + 2) % 8, begin:end],
+        codes[(j + 3) % 8, begin:end],
+    )
+    flagged, squares = sums[0, begin:end], sums[1, begin:end]
     for i in range(flagged.size):
         first = _u2(_u2(_u2(r0[i]) + _u2(r1[i])) + _u2(_u2(r2[i]) + _u2(r3[i])))
         total = _u2(first + _u2(_u2(r4[i]) + _u2(r5[i])) + _u2(r6[i]))
@@ -170,20 +186,20 @@ def sum_rows_narrow(codes: Bytes, j: int, sums: Shorts) -> None:
         squares[i] = _u2(first + _u2(_u2(e * e) + _u2(f * f)) + _u2(g * g))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sum_7_codes(row: Shorts, at: np.uintp) -> int:
     """Return the sum of 7 neighbours; the caller cuts it to the row's type."""
     left = row[at] + row[at + _u(1)] + row[at + _u(2)] + row[at + _u(3)]
     return int(left + row[at + _u(4)] + row[at + _u(5)] + row[at + _u(6)])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _high(a: np.uint16, b: np.uint16) -> np.uint16:
     """Return a b / 2**16."""
     return _u2(_u4(_u4(a) * _u4(b)) >> _u4(16))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _signal_narrow(x: np.uint16, squares: np.uint16, per_count: np.uint16) -> bool:
     """Test a full window: y > x² / 49 + x * per_count * 41 / 2**16, or a flag."""
     limit = _high(_u2(x * _u2(_BY_49)), _u2(_u2(x << _u2(5)) + per_count))
@@ -191,10 +207,16 @@ def _signal_narrow(x: np.uint16, squares: np.uint16, per_count: np.uint16) -> bo
 
 
 @njit(cache=True, nogil=True)
-def pass_signal_narrow(screen: Screen) -> None:
-    """Set `passed` to 1 where the window may be signal, from the sums over 7 rows."""
-    passed = screen.passed[MARGIN:]
-    codes, squares = screen.narrow_sums[0], screen.narrow_sums[1]
+def pass_signal_narrow(screen: Screen, begin: int, end: int) -> None:
+    """Set `passed` to 1 where the window may be signal, from the sums over 7 rows.
+
+    For columns `begin` to `end` (excluded).
+    """
+    passed, last = screen.passed[MARGIN + begin :], end + 2 * HALF
+    codes, squares = (
+        screen.narrow_sums[0, begin:last],
+        screen.narrow_sums[1, begin:last],
+    )
     per_count = screen.signal
     for i in range(codes.size - 2 * HALF):
         x, y = _u2(sum_7_codes(codes, _u(i))), _u2(sum_7_codes(squares, _u(i)))
@@ -202,20 +224,26 @@ def pass_signal_narrow(screen: Screen) -> None:
 
 
 @njit(cache=True, nogil=True)
-def pass_strong_narrow(screen: Screen, centre: Bytes) -> None:
+def pass_strong_narrow(screen: Screen, centre: Bytes, begin: int, end: int) -> None:
     """Set `passed` to 1 where a pixel may be strong, from the sums over 7 rows.
 
     Args:
         screen: what is tested and where the result goes.
         centre: codes of the tested row, with their margins.
+        begin: the first column.
+        end: one past the last.
     """
-    passed = screen.passed[MARGIN:]
-    codes, squares = screen.narrow_sums[0], screen.narrow_sums[1]
+    passed, last = screen.passed[MARGIN + begin :], end + 2 * HALF
+    codes, squares = (
+        screen.narrow_sums[0, begin:last],
+        screen.narrow_sums[1, begin:last],
+    )
+    values = centre[begin + HALF : end + HALF]
     per_count, strong, flag = screen.signal, screen.strong, _u2(_NARROW_FLAG)
     for i in range(codes.size - 2 * HALF):
         x, y = _u2(sum_7_codes(codes, _u(i))), _u2(sum_7_codes(squares, _u(i)))
         signal = _signal_narrow(x, y, per_count)
-        value, least = _u2(centre[_u(i) + _u(HALF)]), _u2(x & _u2(_FLAGGED - 1))
+        value, least = _u2(values[_u(i)]), _u2(x & _u2(_FLAGGED - 1))
         scaled = _u2(value * _u2(WINDOW))
         over = _u2(scaled - least) if scaled > least else _u2(0)
         squared = _high(_u2(over * _u2(_BY_49)), _u2(over * _u2(40)))
@@ -223,8 +251,10 @@ def pass_strong_narrow(screen: Screen, centre: Bytes) -> None:
         passed[i] = _u1(signal & above)
 
 
-@njit(cache=True, nogil=True)
-def list_passed(screen: Screen, first: int, found: Indices, n_found: int) -> int:
+@inner
+def list_passed(
+    screen: Screen, first: int, found: Indices, n_found: int, begin: int, end: int
+) -> int:
     """Append the passed pixels of a row to `found`, which must have room for them.
 
     Args:
@@ -232,22 +262,28 @@ def list_passed(screen: Screen, first: int, found: Indices, n_found: int) -> int
         first: flat index of the row's first pixel.
         found: flat indices.
         n_found: how many there are already.
+        begin: the first column that is looked at, a multiple of 8.
+        end: one past the last.
 
     Returns:
         How many there are now.
     """
     passed = screen.passed[MARGIN:]
     words = passed.view(np.uint64)
-    for k in range(words.size):
-        if words[k] != 0:
-            for i in range(8 * k, 8 * k + 8):
-                if passed[i]:
+    last = (end + 7) // 8
+    for some in range(begin // 8, last, 8):
+        until, any_passed = min(some + 8, last), words[_u(some)]
+        for k in range(some + 1, until):
+            any_passed |= words[_u(k)]
+        if any_passed != 0:
+            for i in range(8 * some, min(8 * until, end)):
+                if passed[_u(i)]:
                     found[n_found] = first + i
                     n_found += 1
     return n_found
 
 
-@njit(cache=True, nogil=True)
+@inner
 def pass_unusable(frame: Frame, j: int, screen: Screen) -> None:
     """Let the unusable pixels of detector row j pass, whatever their windows."""
     row, passed = frame.pixels[j], screen.passed[MARGIN:]
@@ -257,7 +293,7 @@ def pass_unusable(frame: Frame, j: int, screen: Screen) -> None:
     fill_runs(passed, frame.runs, j, 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def keep_runs(screen: Screen) -> int:
     """Set `kept` where all within REACH in the row passed; return how many those are.
 
@@ -277,7 +313,7 @@ def keep_runs(screen: Screen) -> int:
     return n_kept
 
 
-@njit(cache=True, nogil=True)
+@inner
 def next_span(kept: Bytes, begin: int, gap: int) -> tuple[int, int]:
     """Return the first column from `begin` on that is kept, and the end of its span.
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
+from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.mask_runs import REACH
 from zocelery_tasks.kernels.patch import (
     BLOCK_COLUMNS,
@@ -83,7 +83,7 @@ def make_tile_memory(shape: tuple[int, int]) -> TileMemory:
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def mark_signal(
     frame: Frame, threshold: Threshold, memory: TileMemory, begin: int, end: int
 ) -> None:
@@ -100,38 +100,26 @@ def mark_signal(
     tiles, patch = memory.tiles, memory.patch
     for k in range(begin, end):
         rows, columns = tiles[k, 1] - tiles[k, 0] + 1, tiles[k, 3] - tiles[k, 2]
-        place = _place_of(tiles, k)
-        top = bottom = 0
-        has_signal = True
-        if tiles[k, 4] >= 0:
-            top = tiles[k, 4] - HALF - place.top
-            bottom = top + 2 * HALF + 1
-            load_counts(pixels, runs, bounds, place, (top, bottom), patch.counts)
-            _test_windows(pixels.shape, threshold, patch, place, (top, top + 1))
-            has_signal = _any_in_a_row(patch.windows, top * place.stride, columns)
-        if has_signal:
-            last = rows + 2 * MARGIN
-            load_counts(pixels, runs, bounds, place, (0, top), patch.counts)
-            load_counts(pixels, runs, bounds, place, (bottom, last), patch.counts)
-            _test_windows(pixels.shape, threshold, patch, place, (0, rows + 2 * REACH))
-            _and_neighbours(patch, rows, place.stride)
-            if not threshold.masked_pixels_block_erosion:
-                _clear_unusable(patch, rows, place.stride)
-            has_signal = _any_left(patch.windows, rows, columns, place.stride)
-        if has_signal:
+        place, around = _place_of(tiles, k), (0, rows + 2 * MARGIN)
+        load_counts(pixels, runs, bounds, place, around, patch.counts)
+        _test_windows(pixels.shape, threshold, patch, place, (0, rows + 2 * REACH))
+        _and_neighbours(patch, rows, place.stride)
+        if not threshold.masked_pixels_block_erosion:
+            _clear_unusable(patch, rows, place.stride)
+        if _any_left(patch.windows, rows, columns, place.stride):
             _store_signal(memory, k, rows, columns, place.stride)
         else:
             tiles[k, 3] = tiles[k, 2]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _place_of(tiles: Indices, k: int) -> Place:
     """Return where the patch of tile k lies."""
     stride = to_stride(tiles[k, 3] - tiles[k, 2] + 2 * MARGIN)
     return Place(tiles[k, 0] - MARGIN, tiles[k, 2] - MARGIN, stride)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _test_windows(
     shape: tuple[int, int],
     threshold: Threshold,
@@ -156,18 +144,7 @@ def _test_windows(
                     patch.windows[k * stride + i] = 1
 
 
-@njit(cache=True, nogil=True)
-def _any_in_a_row(windows: Bytes, at: int, columns: int) -> bool:
-    """Return whether 5 windows in a row are signal, for any of so many columns."""
-    result = np.uint8(0)
-    for i in range(columns):
-        k = _u(at + i)
-        inner = windows[k] & windows[k + _u(1)] & windows[k + _u(2)]
-        result |= np.uint8(inner & windows[k + _u(3)] & windows[k + _u(4)])
-    return bool(result)
-
-
-@njit(cache=True, nogil=True)
+@inner
 def _and_neighbours(patch: Patch, rows: int, stride: int) -> None:
     """Narrow `windows` for a tile to where all within REACH are signal."""
     windows, marks = patch.windows, patch.marks
@@ -182,7 +159,7 @@ def _and_neighbours(patch: Patch, rows: int, stride: int) -> None:
         windows[i] = inner & marks[i + r3] & marks[i + r4]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _clear_unusable(patch: Patch, rows: int, stride: int) -> None:
     """Clear the windows of a tile where pixels are not usable."""
     windows, bits = patch.windows, patch.counts.view(np.int64)
@@ -191,7 +168,7 @@ def _clear_unusable(patch: Patch, rows: int, stride: int) -> None:
         windows[_u(i)] &= np.uint8(bits[_u(i) + centre] != 0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _any_left(windows: Bytes, rows: int, columns: int, stride: int) -> bool:
     """Return whether a window of a tile is signal."""
     result = False
@@ -200,7 +177,7 @@ def _any_left(windows: Bytes, rows: int, columns: int, stride: int) -> bool:
     return result
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _store_signal(
     memory: TileMemory, tile: int, rows: int, columns: int, stride: int
 ) -> None:
@@ -216,7 +193,7 @@ def _store_signal(
             signal[_u(slot), left + _u(i)] = windows[_u(k * stride) + _u(i)]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def mark_strong(
     frame: Frame, threshold: Threshold, memory: TileMemory, begin: int, end: int
 ) -> None:
@@ -243,7 +220,7 @@ def mark_strong(
             _compare(frame.pixels, threshold, memory, k, stride)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _remove_signal(memory: TileMemory, place: Place, rows: int) -> None:
     """Take what is signal out of the counts of a patch."""
     signal, counts = memory.signal, memory.patch.counts
@@ -257,7 +234,7 @@ def _remove_signal(memory: TileMemory, place: Place, rows: int) -> None:
                 counts[at + _u(i)] = 0.0 if is_signal else counts[at + _u(i)]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _set_limits(threshold: Threshold, patch: Patch, size: int) -> None:
     """Set `squares` to what strong pixels must reach, from the sums of counts."""
     sums, limits, sigma = patch.count_sums, patch.squares, threshold.sigma_strong
@@ -270,7 +247,7 @@ def _set_limits(threshold: Threshold, patch: Patch, size: int) -> None:
         limits[at] = mean + sigma * sqrt(mean)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _compare(
     pixels: Pixels, threshold: Threshold, memory: TileMemory, tile: int, stride: int
 ) -> None:
@@ -287,7 +264,7 @@ def _compare(
             strong[_u(k), at] = signal[slot, at + _u(_PAD)] & np.uint8(is_strong)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def list_strong(
     memory: TileMemory, begin: int, end: int, found: Indices, n_found: int
 ) -> int:

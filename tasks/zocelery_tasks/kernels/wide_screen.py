@@ -10,6 +10,7 @@ import numpy.typing as npt
 from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
+from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.mask_runs import fill_runs
 from zocelery_tasks.kernels.screen import HALF, MARGIN, Screen, sum_7_codes
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT
@@ -29,7 +30,7 @@ _CANCELLATION = np.float32(1e-6)
 """Rounding error of m y - x², relative to its terms, with a margin."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def encode_wide(frame: Frame, j: int, code: Words) -> None:
     """Set the wide codes of detector row j in `code`, a row with its margins."""
     pixels = frame.pixels
@@ -49,7 +50,7 @@ def encode_wide(frame: Frame, j: int, code: Words) -> None:
     frame.tops[j] = top
 
 
-@njit(cache=True, nogil=True)
+@inner
 def slide_wide(new: Words, old: Words, sums: Words) -> None:
     """Move the sums over 7 rows of wide codes one row on."""
     codes, squares = sums[0], sums[1]
@@ -59,7 +60,7 @@ def slide_wide(new: Words, old: Words, sums: Words) -> None:
         squares[i] = _u4(squares[i] + _u4(a * a) - _u4(b * b))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sum_windows(sums: Words) -> None:
     """Add 7 neighbours of `sums[0]` and `sums[1]` into `sums[2]` and `sums[3]`.
 
@@ -71,20 +72,20 @@ def sum_windows(sums: Words) -> None:
             total[i] = _u4(sum_7_codes(row, _u(i)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _split_wide(code: np.uint32) -> tuple[np.float32, np.float32]:
     """Return the number of pixels and the sum of counts in a window."""
     m = _i4((code >> _u4(19)) & _u4(63))
     return np.float32(m), np.float32(_i4(code & _u4(_ONE - 1)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _to_single(squares: np.uint32) -> np.float32:
     """Return a sum of squares, rounded up to odd: signed integers convert faster."""
     return np.float32(_i4(squares >> _u4(1))) * np.float32(2) + np.float32(1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _signal_wide(
     m: np.float32, x: np.float32, y: np.float32, variance: np.float32
 ) -> bool:
@@ -138,7 +139,7 @@ def window_sums(screen: Screen, i: int) -> tuple[int, int, int]:
     return int(code >> _u4(19)), int(code & _u4(_ONE - 1)), int(squares)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def count_flagged(screen: Screen, found: Indices, first: int) -> int:
     """Return of how many pixels the windows have a flag up.
 
