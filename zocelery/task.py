@@ -114,11 +114,7 @@ def recipe_task(
             aliases=aliases,
         )
         registry.register(spec, function)
-        shared_task(
-            base=RecipeTask,
-            name=celery_name(name),
-            spec=spec,
-        )(function)
+        shared_task(base=RecipeTask, name=celery_name(name), spec=spec)(function)
         return function
 
     return _register

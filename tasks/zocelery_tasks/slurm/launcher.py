@@ -18,12 +18,12 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-try:
-    from supervisor import Supervisor  # type: ignore[import-not-found]  # on a node
-except ImportError:
+if TYPE_CHECKING or __package__:
     from zocelery_tasks.wrappers.supervisor import Supervisor
+else:  # on a node
+    from supervisor import Supervisor
 
 LOOK_SECONDS = 1.0
 CLAIMED = 75
@@ -31,7 +31,7 @@ FROM_THE_JOB = ("SLURM_", "CUDA_", "ROCR_", "GPU_DEVICE_", "TMPDIR", "XDG_RUNTIM
 """Variables that Slurm sets for a job, beside those that the worker has sent."""
 
 
-class JobSupervisor(Supervisor):  # type: ignore[misc]  # one of two classes
+class JobSupervisor(Supervisor):
     """A supervisor that is told to stop by a file, by a signal and by the clock."""
 
     def __init__(self, order: Mapping[str, Any], claim: Path, stop: Path) -> None:
