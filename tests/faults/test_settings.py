@@ -19,7 +19,7 @@ import pytest
 from amqp.exceptions import MessageNacked
 from celery import Celery, current_app
 from celery.exceptions import QueueNotFound
-from kombu import Connection, Exchange, Queue, pools
+from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -133,7 +133,6 @@ def test_a_worker_keeps_its_promise_only_with_the_setting(
 def an_app(site: Site, **without: Any) -> Iterator[Celery]:
     """Yield the app of the site with some settings changed; it is nobody's default."""
     usual = current_app._get_current_object()
-    pools.reset()  # they are shared by URL, and other cases have restarted the broker
     app = make_app(load_settings(variables=site.environment))
     app.conf.update(without)
     usual.set_current()
@@ -143,8 +142,11 @@ def an_app(site: Site, **without: Any) -> Iterator[Celery]:
 
 def stats_of(site: Site, worker: Worker) -> dict[str, Any]:
     """Return what a worker tells of itself."""
-    with an_app(site) as app:
-        inspect = app.control.inspect([f"{worker.name}@faults"], timeout=60, limit=1)
+    # not one of a pool: other cases have restarted the broker
+    with an_app(site) as app, app.connection_for_write() as connection:
+        inspect = app.control.inspect(
+            [f"{worker.name}@faults"], timeout=60, connection=connection, limit=1
+        )
         (found,) = (inspect.stats() or {}).values()
     return dict(found)
 
