@@ -121,6 +121,7 @@ def test_a_task_that_gathers_cannot_serve_a_queue_and_says_so():
 def test_a_task_that_fails_waits_as_a_dead_letter_with_its_message():
     recipe = {**RECIPE, "2": {"queue": "legacy.fail", "output": 3}}
     recipe = {k: v for k, v in recipe.items() if k != "4"}
+    dead_letters("control")  # of others
     send(wrapped(recipe=recipe), "legacy.fail")
     ((body, headers),) = until(lambda: dead_letters("control"))
     assert headers["x-z-error"] == "PermanentError: asked to fail"
