@@ -19,7 +19,7 @@ MARK = f"Marker{secrets.token_hex(6)}"
 RECIPE = """
 {"name": "looks-around", "start": ["look", "stumble"], "nodes": {
   "look": {"wrapper": "command", "parameters": {
-    "command": ["sh", "-c", "env; cat -v /proc/self/environ; ps -eo args"],
+    "command": ["sh", "-c", "env; cat -v /proc/self/environ; ps -ww -eo args"],
     "outputs": ["*.log"]}},
   "stumble": {"task": "fail", "parameters": {"message": "no beam"}}}}
 """
