@@ -161,8 +161,16 @@ class TopologyStep(bootsteps.StartStopStep):
         settings = current_settings()
         if settings.broker.declare:
             with worker.app.connection_for_write() as connection:
-                connection.ensure_connection(None, None, 0, 0.2, 1.0)
+                connection.ensure_connection(_end_if_told_to, None, 0, 0.2, 1.0)
                 apply_topology(connection, settings)
+
+
+def _end_if_told_to(error: Exception, pause: float) -> None:
+    """End a worker that was told to end while it waits for the broker."""
+    # Clients need nothing of this.
+    from celery.worker import state
+
+    state.maybe_shutdown()
 
 
 class _ThreadStep(bootsteps.StartStopStep):

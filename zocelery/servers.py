@@ -4,6 +4,7 @@ Nothing is shared with a server of the system: own folders, ports, node name and
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import CDLL
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from zocelery.errors import ServerUnreachableError
 LOOPBACK = "127.0.0.1"
 RABBITMQ_FOLDERS = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/local/lib/rabbitmq/bin"))
 """Where packages put the real program; the one on PATH changes the user first."""
+CLIENT_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+FIRST_PORT, LAST_PORT = 10240, 65535
 START_SECONDS = 180.0
 _PR_SET_PDEATHSIG = 1
 
@@ -47,10 +50,19 @@ def find_redis() -> Path | None:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that nobody listens on, and that no client is given.
+
+    Who waits for a server at a port that the system also gives to clients may be given
+    that very port: then he is connected to himself, and the server cannot start.
+    """
+    low, high = map(int, CLIENT_PORTS.read_text().split())
+    ports = [*range(FIRST_PORT, low), *range(high + 1, LAST_PORT + 1)]
+    random.shuffle(ports)
+    for port in (*ports, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return int(probe.getsockname()[1])
+    raise ServerUnreachableError("no TCP port is free")
 
 
 @contextmanager
