@@ -4,11 +4,12 @@ import difflib
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
 
 from zocelery.errors import ConfigurationError, RecipeError
+from zocelery.installed import entry_points
 from zocelery.recipe import Recipe
 from zocelery.recipe_format import load_recipe
 from zocelery.resources import resource_dir

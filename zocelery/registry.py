@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from zocelery.catalogue import Catalogue, TaskSpec
 from zocelery.deployment import current_deployment
 from zocelery.errors import PermanentError
+from zocelery.installed import entry_points
 from zocelery.settings import QueueSettings
 
 ENTRY_POINTS = "zocelery.tasks"

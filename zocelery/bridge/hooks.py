@@ -6,10 +6,10 @@ need only another entry point.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from zocelery.errors import ParameterError
+from zocelery.installed import entry_points
 from zocelery.lims.known import PROCESS, known_parameters
 from zocelery.plain_json import plain_json
 
@@ -75,6 +75,13 @@ def waits_for(message: Mapping[str, Any], parameters: Mapping[str, Any]) -> str 
         if not function(dict(message), dict(parameters)):
             return name
     return None
+
+
+def load_hooks() -> None:
+    """Import the filters and hooks of the facility; their first message need not."""
+    for group in (FILTERS, READY_HOOKS):
+        for _ in _installed(group):
+            pass
 
 
 def _object(value: Any) -> Message:

@@ -7,23 +7,12 @@ stdout carries results (JSON lines with --json), stderr messages. Exit code 0: d
 import os
 import signal
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
 
-from zocelery.cli.bridge import bridge, rules
-from zocelery.cli.demo import demo
-from zocelery.cli.dlq import dlq
-from zocelery.cli.lims import lims
-from zocelery.cli.logs import logs
-from zocelery.cli.operate import check, probe, topology
-from zocelery.cli.pickup import pickup
-from zocelery.cli.queues import queues
-from zocelery.cli.recipe import recipe
-from zocelery.cli.rerun import rerun
-from zocelery.cli.run import run, submit
-from zocelery.cli.runs import cancel, results, runs, show, status
 from zocelery.errors import ZoceleryError
 from zocelery.terminal import printable
 
@@ -31,6 +20,29 @@ INTERRUPTED = 130
 TERMINATED = 143
 SERVER_LIBRARIES = ("redis.", "kombu.", "amqp.")
 """What they raise while a command runs says that a server has gone."""
+_HOMES = {
+    "bridge": "bridge",
+    "cancel": "runs",
+    "check": "operate",
+    "demo": "demo",
+    "dlq": "dlq",
+    "lims": "lims",
+    "logs": "logs",
+    "pickup": "pickup",
+    "probe": "operate",
+    "queues": "queues",
+    "recipe": "recipe",
+    "rerun": "rerun",
+    "results": "runs",
+    "rules": "bridge",
+    "run": "run",
+    "runs": "runs",
+    "show": "runs",
+    "status": "runs",
+    "submit": "run",
+    "topology": "operate",
+}
+"""The module of `zocelery.cli` in which each command is: only its own is imported."""
 
 
 class RootGroup(click.Group):
@@ -39,10 +51,14 @@ class RootGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, those of installed tasks included."""
         self._load()
-        return super().list_commands(ctx)
+        return sorted({*super().list_commands(ctx), *_HOMES})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; those of installed tasks are imported only if need be."""
+        """Return a command; it is imported only now."""
+        if cmd_name in _HOMES:
+            home = import_module(f"zocelery.cli.{_HOMES[cmd_name]}")
+            found: click.Command = getattr(home, cmd_name)
+            return found
         if cmd_name not in self.commands:
             self._load()
         return super().get_command(ctx, cmd_name)
@@ -79,31 +95,6 @@ def cli(config: Path | None, environment: str | None) -> None:
         os.environ["ZOCELERY_CONFIG"] = str(config)
     if environment is not None:
         os.environ["ZOCELERY_ENVIRONMENT"] = environment
-
-
-for _command in (
-    demo,
-    run,
-    submit,
-    runs,
-    status,
-    show,
-    results,
-    cancel,
-    rerun,
-    pickup,
-    bridge,
-    rules,
-    logs,
-    recipe,
-    lims,
-    dlq,
-    queues,
-    topology,
-    check,
-    probe,
-):
-    cli.add_command(_command)
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any, Literal
 
 from zocelery.errors import ConfigurationError, ParameterError, ZoceleryError
+from zocelery.installed import entry_points
 from zocelery.rules.predicates import Predicate
 from zocelery.rules.scenario import Scenario
 from zocelery.settings import RuleSettings
