@@ -40,6 +40,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the many processes that are started find compiled what one has imported.
+
+    Where nothing may be written beside the sources they would compile all of it anew,
+    which takes them longer than their work.
+    """
+    if config.cache and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = config.cache.mkdir("bytecode")
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(folder))
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A private Redis server; a missing program fails."""

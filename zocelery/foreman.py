@@ -19,6 +19,7 @@ from zocelery.logs import log_context
 from zocelery.long_row import ROWS, WAKE, LongRow, wake_foreman
 from zocelery.long_task import RECORD_PAUSE, LongTask
 from zocelery.pauses import Pauses
+from zocelery.registry import current_catalogue
 from zocelery.store import RunStore
 from zocelery.task import PASSING_ERRORS
 
@@ -56,6 +57,7 @@ class Foreman:
 
     def run(self) -> None:
         """Adopt and run long tasks until `stop` is called."""
+        self._warm_up()
         next_renewal = 0.0
         while not self._ended.is_set():
             try:
@@ -69,6 +71,16 @@ class Foreman:
                 logger.exception("The foreman could not look for work")
                 self._ended.wait(2.0)
         self._idle.set()
+
+    def _warm_up(self) -> None:
+        """Import and open what the first long task would have to wait for."""
+        try:
+            current_catalogue()
+            _ = self._deployment.history
+            with self._app.producer_or_acquire() as producer:
+                producer.connection.ensure_connection(max_retries=1)
+        except Exception as error:  # whoever needs it says so then
+            logger.info("The foreman begins without its servers: %s", error)
 
     def stop(self) -> None:
         """Wait for programs as long as is configured; give back what has not ended."""

@@ -40,6 +40,8 @@ from zocelery.unit import Unit
 logger = logging.getLogger(__name__)
 
 RECORD_PAUSE = 2.0
+CANCEL_SECONDS = 0.2
+"""What a program's worker knows of a cancellation is not older than this."""
 
 
 class LongTask:
@@ -85,7 +87,7 @@ class LongTask:
     def is_cancelled(self) -> bool:
         """Whether the run is cancelled, as far as Redis can be asked."""
         with suppress(*PASSING_ERRORS):
-            return self._context.is_cancelled()
+            return self._context.is_cancelled(CANCEL_SECONDS)
         return False
 
     def keep(self, kept: Mapping[str, Any], *, is_away: bool) -> None:

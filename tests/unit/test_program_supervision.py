@@ -36,10 +36,17 @@ def run(
     timeout: float | None = None,
     look: Callable[[], bool] = never,
     grace: float = 0.2,
+    nice: int = 0,
 ) -> Outcome:
     environment = {"PATH": os.environ["PATH"], UNIT_VARIABLE: str(folder)}
     command = Command(
-        ["sh", "-c", script], folder, environment, folder / "log", timeout, grace=grace
+        ["sh", "-c", script],
+        folder,
+        environment,
+        folder / "log",
+        timeout,
+        grace=grace,
+        nice=nice,
     )
     return run_command(command, look)
 
@@ -77,6 +84,19 @@ def test_cpu_time_of_grandchildren_counts(tmp_path: Path) -> None:
     busy = "import time\nwhile time.process_time() < 0.3: pass"
     outcome = run(tmp_path, f"sh -c '{sys.executable} -c \"{busy}\"; :'; :")
     assert outcome.cpu_seconds > 0.3
+
+
+def test_a_program_and_its_children_are_nicer_than_the_worker(tmp_path: Path) -> None:
+    own = os.nice(0)
+    run(tmp_path, "nice; setsid nice; cat /proc/self/autogroup", nice=3)
+    told = (tmp_path / "log").read_text().splitlines()
+    assert told[:2] == [str(min(own + 3, 19))] * 2
+    assert not told[2].startswith("/autogroup") or told[2].endswith("nice 3")
+
+
+def test_a_program_is_as_nice_as_the_worker_unless_told(tmp_path: Path) -> None:
+    run(tmp_path, "nice")
+    assert (tmp_path / "log").read_text() == f"{os.nice(0)}\n"
 
 
 def test_a_signal_is_named(tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ class Bench:
             log=self.log,
             timeout=self._time_left(),
             grace=self.desk.settings.grace,
+            nice=self.desk.settings.nice,
             executable=self._find(arguments[0]),
         )
         position = len(self.programs)

@@ -53,6 +53,8 @@ class Command:
     """Seconds between SIGTERM and SIGKILL."""
     executable: str | None = None
     """Where the program is; by default it is looked for in `environment`."""
+    nice: int = 0
+    """How much nicer than the worker it is; a job of a cluster is as nice as any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def run_command(command: Command, look: Callable[[], bool]) -> Outcome:
             "folder": str(command.folder),
             "environment": dict(command.environment),
             "log": str(command.log),
+            "nice": command.nice,
         }
     ).encode()
     process = subprocess.Popen(

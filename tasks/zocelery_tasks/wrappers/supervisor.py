@@ -12,6 +12,7 @@ process group: whoever loses its parent becomes its child, is found and is ended
 became of the program goes to stdout as one JSON object.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -26,6 +27,7 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+AUTOGROUP = Path("/proc/self/autogroup")
 LEFT_OVER_SECONDS = 1.0
 """What a program leaves running when it ends is asked to end, and has this long."""
 DEFAULT_GRACE = 2.0
@@ -72,6 +74,7 @@ class Supervisor:
 
         def _tie_to_parent() -> None:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            _be_nice(int(self._order.get("nice", 0)))
 
         log = os.open(
             self._order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -170,6 +173,18 @@ def _parent(folder: Path) -> tuple[int, bool]:
         return 0, True
     state, parent = text[text.rindex(")") + 2 :].split()[:2]
     return int(parent), state in "ZX"
+
+
+def _be_nice(increment: int) -> None:
+    """Let others come first, at processors and so at disks, whose queues follow it.
+
+    Where the kernel makes a group of each session (autogroups), what counts between
+    sessions is how nice the group is.
+    """
+    if increment:
+        os.nice(increment)
+        with contextlib.suppress(OSError):
+            AUTOGROUP.write_text(str(increment))
 
 
 def _send(pid: int, number: int) -> None:
