@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from zocelery import pulse
 from zocelery.bridge.delivery import from_broker
 from zocelery.bridge.desk import Desk
+from zocelery.bridge.rehearsal import rehearse
 from zocelery.celery import apply_topology
 from zocelery.deployment import Deployment
 from zocelery.errors import ConfigurationError
@@ -62,6 +63,7 @@ class Bridge:
         if deployment.settings.broker.is_redis:
             raise ConfigurationError("the bridge needs RabbitMQ (broker.url)")
         self._app = app
+        self._deployment = deployment
         self._settings = deployment.settings
         self._queues = client_queue_names(self._settings.bridge)
         self._desk = Desk(app, deployment)
@@ -71,7 +73,7 @@ class Bridge:
 
     def run(self) -> None:
         """Serve until `stop` is called; a broker that goes away is waited for."""
-        self._desk.warm_up()
+        rehearse(self._app, self._deployment)
         waiting = threading.Thread(target=self._look_at_waiting, daemon=True)
         waiting.start()
         with ThreadPoolExecutor(self._threads, "bridge") as self._pool:

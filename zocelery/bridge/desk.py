@@ -2,7 +2,6 @@
 
 import logging
 import time
-from contextlib import suppress
 from typing import Any
 
 from celery import Celery
@@ -15,12 +14,9 @@ from zocelery.bridge.services import forward
 from zocelery.bridge.start import alone, start_all, wanted_runs
 from zocelery.bridge.waiting import WaitingRoom, WaitingRow
 from zocelery.deployment import Deployment
-from zocelery.errors import ParameterError, TemporaryError, ZoceleryError
+from zocelery.errors import ParameterError, TemporaryError
 from zocelery.leases import PREFIX
-from zocelery.lims.current import current_abilities, current_lims, has_lims
 from zocelery.logs import log_context
-from zocelery.registry import load_catalogue
-from zocelery.rules.decision import load_rules
 from zocelery.task import PASSING_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -44,16 +40,6 @@ class Desk:
         self._settings = deployment.settings
         client = deployment.store.client
         self.room = WaitingRoom(client, self._settings.bridge.ready_interval)
-
-    def warm_up(self) -> None:
-        """Load what the first message would wait for; what is away is told then."""
-        load_catalogue(self._settings.queues)
-        load_rules(self._settings.rules)
-        with suppress(ZoceleryError):
-            _ = self._deployment.history
-        if has_lims(self._settings.lims):
-            with suppress(ZoceleryError):
-                current_abilities(current_lims())
 
     def deal_with(self, delivery: Delivery) -> str | None:
         """Start what a message asks for, let it wait, or make it a dead letter.

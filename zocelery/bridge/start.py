@@ -80,8 +80,8 @@ def wanted_runs(
     settings = deployment.settings
     library = current_library(settings.recipes)
     names = named_recipes(message)
-    ruled = [n for n in names if n in settings.rules.names and not library.has(n)]
-    recipes = [library.find(name) for name in names if name not in ruled]
+    rules = [n for n in names if n in settings.rules.names and not library.has(n)]
+    recipes = [library.find(name) for name in names if name not in rules]
     if message.get("custom_recipe"):
         recipes.append(parse_recipe(message["custom_recipe"], name="custom"))
     wanted = []
@@ -89,8 +89,12 @@ def wanted_runs(
         is_job = any(parameters.get(job) for job in JOBS)
         urgency: Urgency = "reprocessing" if is_job else "live"
         wanted.append(Wanted(run, merge_recipes(recipes), parameters, urgency))
-    if ruled or not recipes:
-        wanted += _ruled_runs(deployment, parameters, guid)
+    if rules or not recipes:
+        ruled = list(ruled_runs(deployment, parameters, guid))
+        if not ruled:
+            told = (parameters.get("ispyb_dcid"), parameters.get(EVENT))
+            logger.info("Data collection %s, %s: no rule asks for anything", *told)
+        wanted += ruled
     return wanted
 
 
@@ -182,16 +186,13 @@ def _refuse_other(deployment: Deployment, run: str, recipe: Recipe) -> None:
         )
 
 
-def _ruled_runs(
+def ruled_runs(
     deployment: Deployment, parameters: Mapping[str, Any], guid: str | None
 ) -> Iterator[Wanted]:
+    """Yield the runs that the rules ask for; see `wanted_runs`."""
     scenario = find_scenario(parameters)
     decisions = decide(load_rules(deployment.settings.rules), scenario)
-    invocations = [i for decision in decisions for i in decision.invocations]
-    if not invocations:
-        told = (scenario.dcid, scenario.event)
-        logger.info("Data collection %s, %s: no rule asks for anything", *told)
-    for invocation in invocations:
+    for invocation in (i for decision in decisions for i in decision.invocations):
         run = invocation.run_id(scenario, guid)
         values = {**_of_run(parameters, run), **invocation.parameters}
         yield Wanted(run, invocation.recipe, values, invocation.urgency)
