@@ -13,7 +13,7 @@ from amqp.exceptions import NotFound
 from celery import Celery, bootsteps, signals
 from kombu import Connection, Queue
 
-from zocelery import pulse, queues
+from zocelery import pulse, queues, readiness
 from zocelery.attendance import Attendance
 from zocelery.deliveries import forgive_running
 from zocelery.deployment import Deployment, current_deployment
@@ -287,9 +287,15 @@ def _say_version(headers: dict[str, Any] | None = None, **_: Any) -> None:
         headers.setdefault(VERSION_HEADER, MESSAGE_VERSION)
 
 
+@signals.worker_process_init.connect
+def _open_servers(**_: Any) -> None:
+    """Connect each process of a pool before it takes its first task."""
+    readiness.open_servers(app)
+
+
 @signals.worker_ready.connect
-def _say_ready(**_: Any) -> None:
-    pulse.say_ready()
+def _say_ready(sender: Any, **_: Any) -> None:
+    readiness.say_ready(sender)
 
 
 @signals.worker_shutting_down.connect

@@ -66,23 +66,18 @@ def file_watcher(step: Step, state: Mapping[str, Any]) -> Iterator[Burst]:
     return watch_files(step, state)
 
 
-def _warm_up_spot_finding() -> None:
-    """Compile the kernels, or load them from Numba's cache."""
-    from zocelery_tasks.images import bitshuffle
-    from zocelery_tasks.kernels.threshold import Algorithm
-    from zocelery_tasks.spot_finding import warm_up
+def _warm_up_images() -> None:
+    """Compile the kernels, or load them from Numba's cache, and analyse one image."""
+    from zocelery_tasks.worker_init import warm_up_images
 
-    import_module("zocelery_tasks.per_image_analysis")
-    import_module("zocelery_tasks.images.open")
-    bitshuffle.warm_up()
-    warm_up([Algorithm.DISPERSION])
+    warm_up_images()
 
 
 @recipe_task(
     "per_image_analysis",
     queue="images",
     bundle=16,
-    warm_up=_warm_up_spot_finding,
+    warm_up=_warm_up_images,
     once=("reflections",),
     parameters=PerImageAnalysisParameters,
     aliases=("Per-Image-Analysis",),

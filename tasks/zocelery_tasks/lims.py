@@ -4,6 +4,7 @@ Doorways: the LIMS and what it needs are imported when the first of them is call
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -14,9 +15,11 @@ from zocelery.errors import (
     PermanentError,
     ServerUnreachableError,
     TemporaryError,
+    ZoceleryError,
 )
 from zocelery.messages import Step
 from zocelery.open_programs import CLOSE_PROGRAMS
+from zocelery.settings import current_settings
 from zocelery.task import recipe_task
 
 CHANNELS = ("output", "trigger", "held")
@@ -37,10 +40,16 @@ def _check_command(parameters: Mapping[str, Any]) -> None:
                 raise ParameterError(str(error)) from error
 
 
-def _import_lims() -> None:
-    """Load what the LIMS needs: the first message would wait for it."""
+def _open_lims() -> None:
+    """Load and open what the first message would wait for, if it is there now."""
+    from zocelery.lims.current import current_abilities, current_lims, has_lims
+    from zocelery.lims.tables import all_tables
+
     import_module("zocelery_tasks.lims_connector")
-    import_module("zocelery.lims.tables").all_tables()
+    all_tables()
+    with suppress(ZoceleryError):  # its first message will tell it
+        if has_lims(current_settings().lims):
+            current_abilities(current_lims())
 
 
 @recipe_task(
@@ -50,7 +59,7 @@ def _import_lims() -> None:
     default_channel="output",
     aliases=("DLS ISPyB connector",),
     check=_check_command,
-    warm_up=_import_lims,
+    warm_up=_open_lims,
 )
 def ispyb_connector(step: Step) -> dict[str, Any]:
     """Do what `ispyb_command` says in the LIMS; answer `{"result": ...}`."""
@@ -66,7 +75,7 @@ def ispyb_connector(step: Step) -> dict[str, Any]:
     default_channel="output",
     aliases=("DLS ISPyB PIA inserter",),
     check=_check_command,
-    warm_up=_import_lims,
+    warm_up=_open_lims,
 )
 def ispyb_pia(step: Step) -> dict[str, Any]:
     """Store the per-image results of one image, together with those of others."""
@@ -80,7 +89,7 @@ def ispyb_pia(step: Step) -> dict[str, Any]:
     queue="lims",
     once=CHANNELS,
     default_channel="output",
-    warm_up=_import_lims,
+    warm_up=_open_lims,
 )
 def store_centring(step: Step) -> dict[str, Any]:
     """Store what X-ray centring has found; `dcgid` is a parameter or in the payload."""

@@ -13,9 +13,6 @@ from zocelery_tasks.lenient_values import (
     without_empty,
 )
 
-MESH_3D = "Mesh3D"
-"""`experiment_type` of grid scans that belong to a pair."""
-
 
 class XrayCenteringParameters(LenientParameters):
     """A node's parameters for X-ray centring; lists may be text, too."""
