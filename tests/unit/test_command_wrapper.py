@@ -1,5 +1,6 @@
 """Any program, described by a recipe alone."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from zocelery.errors import (
     ProgramError,
     TemporaryError,
 )
+from zocelery.registry import load_tasks
 
 SHOW = "import json, sys; json.dump(sys.argv[1:], open('arguments.json', 'w'))"
 NASTY = ["; rm -rf x", "$(id)", "--option=injected", "a b'c\"d", "*", "`id`", "\n"]
@@ -49,7 +51,7 @@ def test_a_failure_names_program_command_and_last_lines(tmp_path: Path) -> None:
     with pytest.raises(ProgramError) as raised:
         run(tmp_path, command=["sh", "-c", script])
     text = str(raised.value)
-    assert text.startswith("sh ended with exit code 9 (command: sh -c for i in")
+    assert text.startswith("sh ended with exit code 9 (command: sh -c 'for i in")
     said = " | ".join(f"line {number}" for number in range(2, 10))
     assert text.endswith(f"it said: {said}")
     assert raised.value.details["exit_code"] == 9
@@ -58,6 +60,23 @@ def test_a_failure_names_program_command_and_last_lines(tmp_path: Path) -> None:
 def test_a_timeout_is_a_failure_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match=r"sleep took longer than 0\.\d+ s"):
         run(tmp_path, command=["sleep", "30"], timeout=0.3)
+
+
+def test_a_full_disk_is_named_where_its_log_cannot_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(ProgramError, match=r"\); the disk of its folder is full$"):
+        run(tmp_path, command=["false"])
+
+
+def test_a_misspelt_command_is_named_before_a_run_starts() -> None:
+    check = load_tasks()["command"].check
+    assert check is not None
+    with pytest.raises(ParameterError, match=r"^comand .* did you mean 'command'"):
+        check({"comand": ["true"]})
+    check({})  # a recipe of Zocalo's has it in `job_parameters`
 
 
 def test_files_are_collected_by_pattern_and_told(tmp_path: Path) -> None:

@@ -106,7 +106,15 @@ def test_a_signal_is_named(tmp_path: Path) -> None:
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     command = Command(["no-such-program"], tmp_path, {}, tmp_path / "log")
-    with pytest.raises(PermanentError, match=r"no-such-program: cannot be started"):
+    with pytest.raises(PermanentError, match=r"no-such-program is not installed on"):
+        run_command(command, never)
+
+
+def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.touch()
+    command = Command([str(text)], tmp_path, {}, tmp_path / "log")
+    with pytest.raises(PermanentError, match=r"/text cannot be started .*: Permission"):
         run_command(command, never)
 
 

@@ -185,6 +185,18 @@ def test_tasks_are_listed_with_their_channels_and_zocalos_names() -> None:
     assert "every*, every-N*, select-N*" in text
 
 
+def test_a_task_that_is_named_is_shown_with_its_parameters() -> None:
+    text = output("tasks", "dials.scale")
+    assert text.startswith("dials.scale  (wrapper)\n")
+    assert "d_min              Scaling and merging: finest resolution, Å.\n" in text
+    assert "dials.merge" not in text
+
+
+def test_a_task_that_does_not_exist_is_an_error() -> None:
+    error = str(call("tasks", "dials.indx").exception)
+    assert error == "there is no task 'dials.indx'; did you mean 'dials.index'?"
+
+
 @pytest.mark.usefixtures("_few_tasks")
 def test_tasks_as_json_have_a_line_each() -> None:
     rows = {row["name"]: row for row in json_lines("tasks")}

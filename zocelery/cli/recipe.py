@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 import click
 
-from zocelery.catalogue import Catalogue, TaskSpec
+from zocelery.catalogue import Catalogue
+from zocelery.cli.task_cards import (
+    describe_task,
+    marked_channels,
+    named_tasks,
+    task_parameters,
+)
 from zocelery.errors import InputFileError, ParameterError, RecipeError, UserError
 from zocelery.parameters import fill_in, find_placeholders, parse_assignments
 from zocelery.recipe import Node, Recipe
@@ -212,23 +218,28 @@ def schema() -> None:
 
 
 @recipe.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @_json_option
-def tasks(as_json: bool) -> None:
+def tasks(names: tuple[str, ...], as_json: bool) -> None:
     """List the tasks that nodes can name, their channels and Zocalo's names for them.
 
     A channel with * speaks for each member of a fan-out, the others at most once.
+    With NAMEs only those, and the parameters that they take.
     """
-    for number, spec in enumerate(_catalogue()):
+    for number, spec in enumerate(named_tasks(_catalogue(), names)):
         if as_json:
-            click.echo(json.dumps(_describe_task(spec)))
+            click.echo(json.dumps(describe_task(spec)))
             continue
         click.echo(("\n" if number else "") + f"{spec.name}  ({spec.kind})")
         if spec.summary:
             click.echo(_wrapped(spec.summary, 4))
-        details = [("channels", ", ".join(_marked_channels(spec)))]
+        details = [("channels", ", ".join(marked_channels(spec)))]
         details += [("queue", spec.queue)]
         details += [("Zocalo", ", ".join(spec.aliases))] if spec.aliases else []
         _echo_pairs(details, indent=4)
+        if names and spec.parameters is not None:
+            click.echo("    parameters")
+            _echo_pairs(list(task_parameters(spec.parameters)), indent=6)
 
 
 def _library() -> RecipeLibrary:
@@ -293,27 +304,6 @@ def _explain_parameter(parameter: dict[str, Any]) -> str:
         default = f"default {json.dumps(parameter['default'], ensure_ascii=False)}"
     meaning = parameter["description"] or f"used in {parameter['used_in'][0]}"
     return f"{meaning} ({default})"
-
-
-def _describe_task(spec: TaskSpec) -> dict[str, Any]:
-    model = spec.parameters
-    return {
-        "name": spec.name,
-        "kind": spec.kind,
-        "queue": spec.queue,
-        "summary": spec.summary,
-        "once": list(spec.once),
-        "stream": list(spec.stream),
-        "default_channel": spec.default_channel,
-        "aliases": list(spec.aliases),
-        "parameters": model.model_json_schema() if model is not None else None,
-    }
-
-
-def _marked_channels(spec: TaskSpec) -> list[str]:
-    streams = {pattern.replace(r"\d+", "N") for pattern in spec.stream}
-    names = [f"{name}*" if name in streams else name for name in spec.channel_names]
-    return ["any name" if name == ".+" else name for name in names]
 
 
 def _work_of(node: Node) -> str:

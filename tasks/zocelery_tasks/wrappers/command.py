@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -89,7 +90,9 @@ class CommandParameters(WrapperParameters):
     inputs: tuple[str, ...] = ()
     """Files that have to be there before the program is started."""
     outputs: tuple[Output, ...] = ()
+    """Files to keep: patterns, or `{"pattern", "kind", "rank", "required"}`."""
     success: Success = Success()
+    """What makes it a success: `exit_codes`, `files`, `no_files`."""
     retry_exit_codes: tuple[int, ...] = ()
     """Exit codes after which the node's `retry` lets it begin again."""
     progress: str | None = None
@@ -110,6 +113,11 @@ def _check(parameters: Mapping[str, Any]) -> None:
     given = CommandParameters.model_validate(parameters)
     if given.progress:
         pattern_progress(given.progress)
+    if not given.command and not given.arguments:  # they may be in job_parameters
+        for name in parameters:
+            meant = get_close_matches(name, ["command", "arguments"], cutoff=0.8)
+            if meant:
+                raise ParameterError(f"{name} is not known; did you mean {meant[0]!r}?")
 
 
 @wrapper_task("command", parameters=CommandParameters, check=_check)

@@ -51,6 +51,7 @@ class DialsParameters(WrapperParameters):
     experiments: str | None = None
     """A file, in place of the one that the node before has left."""
     reflections: str | None = None
+    """A file, in place of the one that the node before has left."""
     phil: Mapping[str, Any] = Field(default_factory=dict)
     """Parameters of the program by their full names."""
     space_group: str | int | None = None
@@ -60,6 +61,7 @@ class DialsParameters(WrapperParameters):
     d_min: float | None = Field(default=None, gt=0)
     """Scaling and merging: finest resolution, Å."""
     processes: int | None = Field(default=None, ge=1)
+    """That the program may use; else as the configuration says."""
 
 
 @dataclass(frozen=True, slots=True)

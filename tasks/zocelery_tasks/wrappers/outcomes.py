@@ -1,5 +1,7 @@
 """How a program has ended, for the history, for channels and for people."""
 
+import shlex
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from zocelery_tasks.wrappers.program_log import last_lines
 
 LONGEST_COMMAND = 500
 """Characters of a command line in a message for people."""
+FULL = 1_000_000
+"""Bytes: with less a disk is called full."""
 
 
 def program_columns(command: Command) -> dict[str, Any]:
@@ -60,16 +64,25 @@ def told_outcome(command: Command, outcome: Outcome) -> dict[str, Any]:
 
 def program_failure(command: Command, outcome: Outcome) -> ProgramError:
     """Return the error that says how a program failed."""
-    shown = " ".join(command.arguments)[:LONGEST_COMMAND]
+    shown = shlex.join(command.arguments)[:LONGEST_COMMAND]
     program = Path(command.arguments[0]).name
     lines = last_lines(command.log)
     said = f"; it said: {' | '.join(lines)}" if lines else ""
     details = {**told_outcome(command, outcome), "last_lines": lines}
     return ProgramError(
         f"{program} {_how(command, outcome)} (command: {shown}; folder: "
-        f"{command.folder}){said}",
+        f"{command.folder}){_full_disk(command)}{said}",
         details,
     )
+
+
+def _full_disk(command: Command) -> str:
+    """Return that there is no space left: a log on the same disk cannot say it."""
+    try:
+        free = shutil.disk_usage(command.folder).free
+    except OSError:
+        return ""
+    return "; the disk of its folder is full" if free < FULL else ""
 
 
 def _how(command: Command, outcome: Outcome) -> str:
@@ -77,4 +90,5 @@ def _how(command: Command, outcome: Outcome) -> str:
         return outcome.how
     if outcome.job_state in ("TIMEOUT", "DEADLINE"):
         return f"took longer than job {outcome.job} may (Slurm: {outcome.job_state})"
-    return f"took longer than {command.timeout or 0:g} s"
+    seconds = f"{command.timeout or 0:.1f}".removesuffix(".0")
+    return f"took longer than {seconds} s"

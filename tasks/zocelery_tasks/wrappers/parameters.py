@@ -16,7 +16,12 @@ Parameters = TypeVar("Parameters", bound="WrapperParameters")
 class WrapperParameters(BaseModel):
     """Parameters that every wrapper has; Zocalo's may stand in `job_parameters`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,  # `zocelery recipe tasks NAME` shows them
+    )
 
     working_directory: str | None = None
     """Where the program works, in a folder of its own for each try."""

@@ -176,9 +176,7 @@ def _outcome(command: Command, ending: Ending, answer: bytes) -> Outcome:
         raise PermanentError(f"{program}: its supervisor was killed")
     told: dict[str, Any] = json.loads(answer)
     if "error" in told:
-        raise PermanentError(
-            f"{program}: cannot be started in {command.folder}: {told['error']}"
-        )
+        raise PermanentError(_not_started(command, told["error"]))
     return Outcome(
         exit_code=told["exit_code"],
         signal=signal_name(told["signal"]),
@@ -187,6 +185,16 @@ def _outcome(command: Command, ending: Ending, answer: bytes) -> Outcome:
         cpu_seconds=told["cpu_seconds"],
         peak_memory_bytes=told["peak_memory_bytes"],
     )
+
+
+def _not_started(command: Command, error: str) -> str:
+    """Say what could not be started; a bare "No such file" might mean anything."""
+    program = command.arguments[0]
+    if "/" not in program and command.executable is None:
+        place = f"is not installed on {os.uname().nodename}"
+        return f"{program} {place}: it is nowhere on the PATH of the worker"
+    at = command.executable or program
+    return f"{program}: {at} cannot be started in {command.folder}: {error}"
 
 
 def signal_name(number: int | None) -> str | None:

@@ -61,7 +61,9 @@ class Xia2Parameters(WrapperParameters):
     images: str | None = None
     """`x_%05d.cbf:1:100`, `x_####.cbf:1:100`, `x.nxs` or `x.nxs:1:100`."""
     pipeline: Literal["dials", "dials-aimless", "3d", "3dii"] | None = None
+    """dials, dials-aimless, 3d or 3dii; else as xia2 likes."""
     space_group: str | int | None = None
+    """Known beforehand: a symbol or a number."""
     unit_cell: str | list[float] | None = None
     """`a,b,c,alpha,beta,gamma`, Å and degrees."""
     d_min: float | None = Field(default=None, gt=0)
@@ -73,8 +75,11 @@ class Xia2Parameters(WrapperParameters):
     ispyb_parameters: Mapping[str, Any] = Field(default_factory=dict)
     """Parameters of a processing job of the LIMS."""
     store_xtriage_results: bool = True
+    """Answer xtriage's messages, too."""
     pipeline_final: FinalFiles | None = Field(default=None, alias="pipeline-final")
+    """As in Zocalo: `path` and `patterns` of files that are copied once more."""
     integrate_phil: str | None = Field(default=None, alias="dials.integrate.phil_file")
+    """A file with parameters of dials.integrate."""
     commands: Any = None
     """Refused: Zocalo would give these lines to a shell."""
 

@@ -57,8 +57,11 @@ class MultiplexParameters(WrapperParameters):
     first_pause: float = Field(default=30.0, gt=0)
     """Seconds until they are looked for again; each pause is twice the last."""
     d_min: float | None = Field(default=None, gt=0)
+    """Finest resolution, Å."""
     space_group: str | int | None = None
+    """Known beforehand: a symbol or a number."""
     phil: Mapping[str, Any] = Field(default_factory=dict)
+    """Parameters of the program by their full names."""
 
 
 @wrapper_task(

@@ -34,12 +34,15 @@ class SsxParameters(WrapperParameters):
     images: str | None = None
     """`x.nxs`, or `x_%05d.cbf:1:100`."""
     space_group: str | int | None = None
+    """Known beforehand: a symbol or a number."""
     unit_cell: str | list[float] | None = None
     """`a,b,c,alpha,beta,gamma`, Å and degrees."""
     d_min: float | None = Field(default=None, gt=0)
+    """Finest resolution, Å."""
     reference: str | None = None
     """A PDB or MTZ file that decides the indexing and the scale."""
     phil: Mapping[str, Any] = Field(default_factory=dict)
+    """Parameters of the program by their full names."""
 
 
 @wrapper_task("xia2.ssx", parameters=SsxParameters, picture=draw_answer)
