@@ -42,6 +42,7 @@ class Attendance:
     def obey_before_start(self) -> None:
         """Leave paused queues alone from the first message on."""
         try:
+            self._pauses.forget_gone()
             paused = self._pauses.paused(self._beamline) & set(self._queues)
             for queue in paused:
                 logger.warning("The queue %s is paused", queue)

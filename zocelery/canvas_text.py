@@ -1,11 +1,10 @@
 """A canvas as text: what Celery is given for a recipe, for people to read."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from celery import Celery
 
-from zocelery.canvas import Canvas, Place, celery_name
+from zocelery.canvas import Canvas, celery_name
 from zocelery.catalogue import Catalogue, ChannelKind
 from zocelery.plan import ERROR_CHANNEL, Edge, Plan, Scope
 from zocelery.recipe import Recipe
@@ -44,17 +43,6 @@ def describe_canvas(recipe: Recipe, catalogue: Catalogue) -> str:
     for gather in plan.gathers:
         lines += _chord_lines(plan, gather)
     return "\n".join(lines)
-
-
-def start_signatures(recipe: Recipe, catalogue: Catalogue) -> list[dict[str, Any]]:
-    """Return the signatures that a submission publishes, as Celery serialises them."""
-    plan = Plan(recipe, catalogue)
-    canvas = _canvas(plan)
-    return [
-        dict(canvas.node(start.node, f"start-{number}", start.payload, Place()))
-        for number, start in enumerate(plan.recipe.start)
-        if plan.spec(start.node) is not None
-    ]
 
 
 def _canvas(plan: Plan) -> Canvas:

@@ -49,7 +49,7 @@ def mark(self: "Task[Any, Any]", run: str, mark: str) -> None:
 def end_run(self: "Task[Any, Any]", run: str) -> None:
     """Bring a run to its end: its history, what its listeners are told, its state."""
     store = current_deployment().store
-    if run not in store.waiting_runs():
+    if not store.is_waiting(run):
         return
     context = get_context(self.app, run)
     with store.leases.hold(ending_lease(run), ENDING_SECONDS) as held:

@@ -40,11 +40,6 @@ class Selection:
     older_than: float | None = None
     """Seconds; a letter of unknown age is not older than anything."""
 
-    @property
-    def is_everything(self) -> bool:
-        """Whether nothing is excluded."""
-        return self == Selection()
-
     def work_queues(self) -> tuple[str, ...]:
         """Return the queues whose dead letters are looked at."""
         named = (queue.removeprefix(DEAD_LETTER_PREFIX) for queue in self.queues)

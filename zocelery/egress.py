@@ -11,7 +11,6 @@ from kombu.exceptions import ChannelError
 
 from zocelery.context import RunContext
 from zocelery.errors import PermanentError, TemporaryError
-from zocelery.leases import Leases
 from zocelery.recipe import Node, Recipe, Start
 from zocelery.recipe_format import to_zocalo
 from zocelery.store import RunStore, run_key
@@ -161,7 +160,7 @@ def send_once(app: Celery, store: RunStore, run: str, letter: Letter) -> bool:
         PermanentError: see `publish`.
     """
     key, note = run_key(run, SENT), str(letter.id)
-    with Leases(store.client).hold(f"sending:{letter.id}", SENDING_SECONDS) as mine:
+    with store.leases.hold(f"sending:{letter.id}", SENDING_SECONDS) as mine:
         if not mine:
             raise TemporaryError(f"message {letter.id} is being sent")
         told = store.client.hget(key, note)

@@ -26,6 +26,7 @@ from sqlalchemy.exc import (
     OperationalError,
     ProgrammingError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from zocelery import migrations
 from zocelery.errors import (
@@ -43,6 +44,9 @@ from zocelery.history_tables import (
     runs,
     tries,
 )
+
+AWAY_ERRORS = (OperationalError, PoolTimeoutError)
+"""The database does not answer, or others hold all of this process's connections."""
 
 
 class History:
@@ -261,18 +265,21 @@ class History:
         try:
             with self.engine.connect() as connection:
                 return [dict(row) for row in connection.execute(query).mappings()]
-        except OperationalError as error:
-            reason = str(error.orig).splitlines()[0]
-            raise ServerUnreachableError(f"the history database: {reason}") from error
+        except AWAY_ERRORS as error:
+            raise ServerUnreachableError(_reason(error)) from error
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         try:
             with self.engine.begin() as connection:
                 yield connection
-        except OperationalError as error:
-            reason = str(error.orig).splitlines()[0]
-            raise TemporaryError(f"the history database: {reason}") from error
+        except AWAY_ERRORS as error:
+            raise TemporaryError(_reason(error)) from error
+
+
+def _reason(error: OperationalError | PoolTimeoutError) -> str:
+    cause = error.orig if isinstance(error, OperationalError) else error
+    return f"the history database: {str(cause).splitlines()[0]}"
 
 
 def _engine(url: str) -> Engine:

@@ -1,6 +1,6 @@
 """What a task is given and what it says: steps, members, bursts."""
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -109,7 +109,3 @@ class Burst:
     """Seconds until the next look is worth while."""
     progress: tuple[int, int | None] | None = None
     """Seen and expected members so far, for the progress display."""
-
-
-WatchFunction = Callable[[Step, Mapping[str, Any]], Any]
-"""`watch(step, state) -> Iterator[Burst]`; state is {} at the first start."""

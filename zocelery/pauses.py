@@ -17,6 +17,8 @@ WORKERS = PREFIX + "workers"
 """Hash of what each worker last said of itself, by name."""
 ALIVE_SECONDS = 15.0
 """A worker that has said nothing for so long has gone."""
+GONE_SECONDS = 86400.0
+"""After so long nobody needs to know any more that it was there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,13 @@ class Pauses:
     def forget(self, name: str) -> None:
         """Forget a worker that ends."""
         self._client.hdel(WORKERS, name)
+
+    def forget_gone(self) -> None:
+        """Forget the workers that went long ago without a word."""
+        now = self.now()
+        for name, text in self._client.hgetall(WORKERS).items():
+            if now - _load(text).time > GONE_SECONDS:
+                self._client.hdel(WORKERS, name)
 
     def now(self) -> float:
         """Return the Unix time of Redis, s: clocks of hosts differ."""

@@ -52,6 +52,8 @@ def check_ready(file: Path) -> None:
     try:
         pid = int(file.read_text())
         os.kill(pid, 0)
+    except PermissionError:  # it lives, under another account
+        return
     except (OSError, ValueError) as error:
         raise ServerUnreachableError(f"{file}: no worker is ready") from error
 

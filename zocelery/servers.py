@@ -177,7 +177,8 @@ def _wait_until(
             if condition():
                 return
         except OSError:
-            time.sleep(0.02)
+            pass
+        time.sleep(0.02)
     last_lines = log.read_text(errors="replace")[-800:].strip() if log.exists() else ""
     raise ServerUnreachableError(f"{process.args!r} did not start: {last_lines}")
 

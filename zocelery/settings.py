@@ -292,8 +292,10 @@ def _overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
             merged[key] = _overlay(old, value)
         else:
             merged[key] = value
-        if key.removesuffix("_file") != key:
+        if key.endswith("_file"):
             merged.pop(key.removesuffix("_file"), None)
+        else:
+            merged.pop(f"{key}_file", None)
     return merged
 
 

@@ -77,10 +77,10 @@ class RunStore:
 
     def forget_run(self, run: str) -> None:
         """Forget a run that was created and could not be published."""
-        parts = (*_PARTS, *self.client.smembers(self._key(run, "names")))
+        keys = self.live_keys(run)
         with self.client.pipeline() as pipe:
             pipe.srem(WAITING_RUNS, run)
-            pipe.delete(self._key(run), *(self._key(run, part) for part in parts))
+            pipe.delete(*keys)
             pipe.execute()
 
     def set_running(self, run: str) -> None:
@@ -159,6 +159,10 @@ class RunStore:
     def waiting_runs(self) -> set[str]:
         """Return the ids of all runs that have not ended."""
         return set(self.client.smembers(WAITING_RUNS))
+
+    def is_waiting(self, run: str) -> bool:
+        """Whether the run has not ended."""
+        return bool(self.client.sismember(WAITING_RUNS, run))
 
     # units
 

@@ -80,7 +80,7 @@ class Keeper:
         """Let all watches go; others adopt them when their leases have lapsed."""
         self._ended.set()
         store = self._deployment.store
-        for kept in self._kept.values():
+        for kept in list(self._kept.values()):
             kept.ended.set()
         for unit, kept in list(self._kept.items()):
             kept.thread.join(timeout=2.0)

@@ -2,8 +2,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import QueuePool
 
-from zocelery.errors import ServerUnreachableError, UnknownRunError
+from zocelery.errors import ServerUnreachableError, TemporaryError, UnknownRunError
 from zocelery.history import History
 
 
@@ -73,3 +75,20 @@ def test_a_database_that_is_not_there_is_named():
     with pytest.raises(ServerUnreachableError, match="/no/such/folder"):
         missing.create_tables()
     missing.close()
+
+
+def test_who_finds_all_connections_in_use_may_try_again(history: History):
+    add(history, "abc-1")
+    history.engine.dispose()
+    history.engine = create_engine(
+        history.engine.url,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=0.01,
+    )
+    with history.engine.connect():
+        with pytest.raises(ServerUnreachableError, match="history database"):
+            history.run("abc-1")
+        with pytest.raises(TemporaryError, match="history database"):
+            history.end_run("abc-1", "finished", None, {})

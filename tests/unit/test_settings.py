@@ -40,6 +40,12 @@ def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path):
     assert load_settings(file, variables={}).broker.url == "amqp://me:secret@host//"
 
 
+def test_what_is_given_later_stands_in_for_the_secret_and_its_file(tmp_path: Path):
+    file = write(tmp_path / "z.toml", '[broker]\nurl_file = "/not/for/us"\n')
+    variables = {"ZOCELERY_BROKER_URL": "amqp://of-ones-own//"}
+    assert load_settings(file, variables=variables).broker.url == "amqp://of-ones-own//"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
