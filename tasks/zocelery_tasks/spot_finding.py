@@ -211,7 +211,7 @@ class SpotFinder:
 def warm_up(algorithms: Iterable[Algorithm] = tuple(Algorithm)) -> None:
     """Compile, or load from Numba's cache, whatever finding spots may need.
 
-    For uint16, uint32 and int32 pixels. Takes a minute or two the first time and
+    For counts of any type, photons, and gains. Takes up to a minute the first time and
     a second or two later; without it the first images pay.
     """
     chosen = list(algorithms)
@@ -245,3 +245,4 @@ def find_in_small_images(algorithms: Iterable[str]) -> None:
             finder.find(background.astype(dtype), usable, (0, 1000), 3)
             finder.find((background + 30).astype(dtype), usable, (0, 1000), 3)
         finder.find(background.astype(np.int32), usable, (-1, 1000), 3)
+        finder.find(background.astype(np.float64), usable, (0, 1000), 3)

@@ -1,4 +1,7 @@
-"""The screens let everything pass that is signal or strong, if only just."""
+"""The screens let everything pass that is signal or strong, if only just.
+
+And the wide one, which may say yes, says so of nothing else.
+"""
 
 from dataclasses import replace
 
@@ -7,17 +10,14 @@ import pytest
 
 from zocelery_tasks.kernels.screen import (
     HALF,
+    MARGIN,
     Screen,
     make_screen,
     pass_signal_narrow,
     pass_strong_narrow,
 )
 from zocelery_tasks.kernels.threshold import DispersionSettings
-from zocelery_tasks.kernels.wide_screen import (
-    pass_signal_wide,
-    pass_strong_wide,
-    window_sums,
-)
+from zocelery_tasks.kernels.wide_screen import YES, decide_signal, decide_strong
 
 SETTINGS = [
     DispersionSettings(),
@@ -25,9 +25,9 @@ SETTINGS = [
     DispersionSettings(sigma_background=2.5, sigma_strong=4.4, min_count=20),
     DispersionSettings(sigma_background=30.0, sigma_strong=15.0),
 ]
-BRIGHTEST = {"narrow": 32, "wide": 9362}
+BRIGHTEST = {"narrow": 32, "wide": 200_000}
 APART = 2 * HALF + 1
-"""Columns from window to window of a narrow screen, whose tests add up columns."""
+"""Columns from window to window, as tests add up columns."""
 
 
 def least_squares(m, x, sigma):
@@ -62,24 +62,22 @@ def windows(kind: str, settings: DispersionSettings):
 
 def fill(kind: str, settings: DispersionSettings, m, x, y, values) -> Screen:
     """Make a screen whose windows have these sums, and its row these counts."""
+    screen = make_screen(settings.threshold, APART * x.size)
+    centres = slice(HALF, HALF + APART * x.size, APART)
     if kind == "narrow":
-        screen = make_screen(settings.threshold, APART * x.size)
-        centres = slice(HALF, HALF + APART * x.size, APART)
         screen.narrow_sums[0, centres] = x
         screen.narrow_sums[1, centres] = y
         screen.narrow[0, centres] = values
     else:
-        screen = make_screen(settings.threshold, x.size)
-        screen.wide_sums[2, : x.size] = x + m * 2**19
-        screen.wide_sums[3, : x.size] = y
-        screen.wide[0, HALF : HALF + x.size] = values + 2**19
+        screen.wide.sums[centres] = x + m * 2**26
+        screen.wide.square_sums[centres] = y
+        screen.wide.codes[0, centres] = values + 2**26
     return screen
 
 
-def passed(kind: str, screen: Screen, n: int):
+def passed(screen: Screen, n: int):
     """Return which of the n windows passed."""
-    apart = APART if kind == "narrow" else 1
-    return screen.passed[8 : 8 + apart * n : apart]
+    return screen.passed[MARGIN : MARGIN + APART * n : APART]
 
 
 def width_of(screen: Screen) -> int:
@@ -92,7 +90,15 @@ def pass_signal(kind: str, screen: Screen) -> None:
     if kind == "narrow":
         pass_signal_narrow(screen, 0, width_of(screen))
     else:
-        pass_signal_wide(screen)
+        decide_signal(screen.wide, screen.passed[MARGIN:])
+
+
+def pass_strong(kind: str, screen: Screen) -> None:
+    """Test all pixels."""
+    if kind == "narrow":
+        pass_strong_narrow(screen, screen.narrow[0], 0, width_of(screen))
+    else:
+        decide_strong(screen.wide, screen.wide.codes[0], screen.passed[MARGIN:])
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -104,7 +110,7 @@ def test_windows_that_are_just_signal_pass(kind, settings):
     m, x, y = m[possible], x[possible], y[possible]
     screen = fill(kind, settings, m, x, y, np.zeros(x.size))
     pass_signal(kind, screen)
-    assert passed(kind, screen, x.size).all()
+    assert passed(screen, x.size).all()
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -117,11 +123,8 @@ def test_pixels_that_are_just_strong_pass(kind, settings):
     possible = (y <= m * cap**2) & (value <= cap) & (value >= 1)
     m, x, y, value = m[possible], x[possible], y[possible], value[possible]
     screen = fill(kind, settings, m, x, y, value)
-    if kind == "narrow":
-        pass_strong_narrow(screen, screen.narrow[0], 0, width_of(screen))
-    else:
-        pass_strong_wide(screen, screen.wide[0])
-    assert passed(kind, screen, x.size).all()
+    pass_strong(kind, screen)
+    assert passed(screen, x.size).all()
 
 
 @pytest.mark.parametrize("kind", BRIGHTEST)
@@ -131,23 +134,33 @@ def test_full_windows_of_even_background_do_not_pass(kind):
     m, x, y = np.full(mean.size, 49.0), 49 * mean, 49 * (mean * mean + mean)
     screen = fill(kind, settings, m, x, y, np.floor(mean + 2.5 * np.sqrt(mean)))
     pass_signal(kind, screen)
-    assert not passed(kind, screen, m.size).any()
+    assert not passed(screen, m.size).any()
     # signal everywhere, but no pixel above its mean
     screen = fill(kind, settings, m, x, 3 * y, np.floor(mean + 2.5 * np.sqrt(mean)))
-    if kind == "narrow":
-        pass_strong_narrow(screen, screen.narrow[0], 0, width_of(screen))
-    else:
-        pass_strong_wide(screen, screen.wide[0])
-    assert passed(kind, screen, m.size).mean() < 0.2
+    pass_strong(kind, screen)
+    assert (passed(screen, m.size) > 0).mean() < 0.2
 
 
-def test_wide_sums_are_exact_but_where_a_flag_is_up():
-    m, x = np.array([49.0, 2.0]), np.array([49 * 9362.0, 7])
-    y = np.array([49 * 9362.0**2, 29])
-    screen = fill("wide", SETTINGS[0], m, x, y, np.zeros(2))
-    assert [window_sums(screen, i) for i in range(2)] == [
-        (49, 49 * 9362, 49 * 9362**2),
-        (2, 7, 29),
-    ]
-    screen.wide_sums[2, 0] += 2**25
-    assert window_sums(screen, 0)[0] == -1
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_windows_that_are_just_not_signal_are_never_sure_to_be(settings):
+    m, x = windows("wide", settings)
+    y = least_squares(m, x, settings.sigma_background)
+    screen = fill("wide", settings, m, x, y - 1, np.zeros(x.size))
+    pass_signal("wide", screen)
+    assert (passed(screen, x.size) != YES).all()
+    screen = fill("wide", settings, m, x, 2 * y + m * x, np.zeros(x.size))
+    pass_signal("wide", screen)
+    assert (passed(screen, x.size) == YES).mean() > 0.99
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_pixels_that_are_just_not_strong_are_never_sure_to_be(settings):
+    m, x = windows("wide", settings)
+    y = 2 * least_squares(m, x, settings.sigma_background) + m * x
+    value = least_value(m, x, settings.sigma_strong)
+    screen = fill("wide", settings, m, x, y, value - 1)
+    pass_strong("wide", screen)
+    assert (passed(screen, x.size) != YES).all()
+    screen = fill("wide", settings, m, x, y, value + np.ceil(value / 1000))
+    pass_strong("wide", screen)
+    assert (passed(screen, x.size) == YES).mean() > 0.9

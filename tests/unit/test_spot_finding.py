@@ -170,11 +170,12 @@ def test_nothing_is_compiled_after_a_warm_up():
 
     warm_up()
     with event.install_recorder("numba:compile") as recorder:
-        for dtype in (np.uint16, np.uint32, np.int32):
+        for dtype in (np.uint8, np.uint16, np.uint32, np.int32, np.float64):
             for algorithm in Algorithm:
                 image = image_with_spots((10, 20), dtype=dtype)
                 assert len(find(image, algorithm=algorithm)) == 1
                 assert len(find(image, algorithm=algorithm, gain=1.0)) == 1
+                assert len(find(image, algorithm=algorithm, kernel_size=(2, 4))) == 1
     assert not recorder.buffer
 
 

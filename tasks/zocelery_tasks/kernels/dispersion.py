@@ -2,8 +2,8 @@
 
 Rows are screened (`screen.py`); the few pixels that pass are tested as DIALS tests
 every pixel, while their surroundings are still in the processor's cache. Where too many
-pass, all are tested (`dense_blocks.py`). Identical to `summed_area.py`, and many times
-faster.
+pass, a test in single precision settles nearly all (`wide_screen.py`). Identical to
+`summed_area.py`, and many times faster.
 """
 
 from math import sqrt
@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zocelery_tasks.kernels.dense_blocks import BlockMemory, list_strong_in_rows
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.screen import (
     HALF,
+    MARGIN,
     Screen,
     encode_narrow,
     list_passed,
@@ -27,14 +27,15 @@ from zocelery_tasks.kernels.screen import (
 from zocelery_tasks.kernels.segments import count_active, next_bright, note_bright
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 from zocelery_tasks.kernels.wide_screen import (
-    count_flagged,
-    encode_wide,
-    pass_strong_wide,
-    slide_wide,
-    sum_windows,
-    window_sums,
+    RING,
+    UNSURE,
+    decide_strong,
+    doubt,
+    sum_squares,
+    take_in_wide,
 )
 
+Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 
 _STRIP = 128
@@ -43,20 +44,14 @@ _NARROW_SHARE = 64
 """Where more than one in so many pixels pass the narrow screen, the wide is taken."""
 _WIDE_STRIPS = 8
 """After how many strips the narrow screen is tried again."""
-_WIDE_SHARE = 6
-"""Where more than one in so many pixels pass the wide one, all are tested."""
-_FLAG_COST = 24
-"""Windows whose sums are known cost so many times less to test than others."""
-_DENSE_STRIPS = 16
-"""After how many strips without a screen it is tried again."""
 _MANY, _FEW = 2, 4
 """Where more than one in so many segments are active, sums over rows slide; until not
 even one in so many are."""
 _LOOK_AGAIN = 64
 """After how many rows that is looked at."""
-_RING = 8
 _NOTHING = 8
 """Row of zeros behind the ring of codes."""
+_UNSURE_WORD = np.uint64(0x0101010101010101 * UNSURE)
 _u = np.uintp
 _ROW, _COUNT, _SUM, _SQUARES = _u(0), _u(1), _u(2), _u(3)
 """What is kept of columns, see `_keep_strong`."""
@@ -64,11 +59,7 @@ _ROW, _COUNT, _SUM, _SQUARES = _u(0), _u(1), _u(2), _u(3)
 
 @njit(cache=True, nogil=True)
 def find_dispersion(
-    frame: Frame,
-    threshold: Threshold,
-    screen: Screen,
-    memory: BlockMemory,
-    found: Indices,
+    frame: Frame, threshold: Threshold, screen: Screen, found: Indices
 ) -> int:
     """List the strong pixels of an image.
 
@@ -76,7 +67,6 @@ def find_dispersion(
         frame: the image.
         threshold: the parameters.
         screen: the tests and their memory.
-        memory: for where a screen is of no use.
         found: set to flat indices, in raster order; has room for all pixels and 8 more.
 
     Returns:
@@ -84,67 +74,90 @@ def find_dispersion(
     """
     n_rows, n = frame.pixels.shape
     columns = np.empty((4, n), np.int64)
-    n_found, wide_until, dense_until = 0, 0, 0
+    n_found, wide_until = 0, 0
     for first in range(0, n_rows, _STRIP):
         last = min(first + _STRIP, n_rows)
-        size = (last - first) * n
-        count = -1
-        for wide in (False, True):
-            if count < 0 and first >= (dense_until if wide else wide_until):
-                most = size // (_WIDE_SHARE if wide else _NARROW_SHARE)
-                columns[0] = -1
-                room = found[n_found:]
-                count = _search_strip(
-                    frame, threshold, screen, wide, first, last, most, columns, room
-                )
-                if count < 0 and not wide:
-                    wide_until = first + _STRIP * _WIDE_STRIPS
+        columns[_ROW] = -1
+        room, count = found[n_found:], -1
+        if first >= wide_until:
+            count = _search_narrow(frame, threshold, screen, first, last, columns, room)
         if count < 0:
-            if first >= dense_until:
-                dense_until = wide_until = first + _STRIP * _DENSE_STRIPS
-            n_found = list_strong_in_rows(
-                frame, threshold, memory, first, last, found, n_found
-            )
-        else:
-            n_found += count
+            if first >= wide_until:
+                wide_until = first + _STRIP * _WIDE_STRIPS
+            columns[_ROW] = -1
+            count = _search_wide(frame, threshold, screen, first, last, columns, room)
+        n_found += count
     return n_found
 
 
 @inner
-def _search_strip(
+def _search_narrow(
     frame: Frame,
     threshold: Threshold,
     screen: Screen,
-    wide: bool,
     first: int,
     last: int,
-    most: int,
     columns: Indices,
     found: Indices,
 ) -> int:
     """List strong pixels of rows `first` to `last` (excluded).
 
     Returns:
-        How many there are; -1 if more than `most` had to be tested.
+        How many there are; -1 if too many had to be tested.
     """
     n_found, n_tested, slid = 0, 0, -9
+    most = (last - first) * frame.pixels.shape[1] // _NARROW_SHARE
     screen.narrow[:] = 0
     screen.bright[:] = -9
-    screen.wide_sums[:] = 0
     for new in range(max(first - HALF, 0), last + HALF):
         room = found[n_found:]
-        if wide:
-            passed = room[: _screen_wide(frame, screen, new, first, room)]
-            first_of_row = (new - HALF) * frame.pixels.shape[1]
-            n_tested += _FLAG_COST * count_flagged(screen, passed, first_of_row)
-        else:
-            slid, n_passed = _screen_narrow(frame, screen, new, first, slid, room)
-            passed = room[:n_passed]
-        n_tested += passed.size
+        slid, n_passed = _screen_narrow(frame, screen, new, first, slid, room)
+        n_tested += n_passed
         if n_tested > most:
             return -1
-        n_found += _keep_strong(frame, threshold, screen, wide, columns, passed)
+        n_found += _keep_strong(frame, threshold, columns, room[:n_passed])
     return n_found
+
+
+@inner
+def _search_wide(
+    frame: Frame,
+    threshold: Threshold,
+    screen: Screen,
+    first: int,
+    last: int,
+    columns: Indices,
+    found: Indices,
+) -> int:
+    """List strong pixels as `_search_narrow` does; return how many there are."""
+    wide, answers = screen.wide, screen.passed[MARGIN:]
+    n_rows, n = frame.pixels.shape
+    n_found = 0
+    wide.codes[:] = 0
+    wide.sums[:] = 0
+    for new in range(max(first - HALF, 0), last + HALF):
+        take_in_wide(frame, wide, new)
+        j = new - HALF
+        if j >= first:
+            sum_squares(wide, j, n_rows)
+            decide_strong(wide, wide.codes[j % RING], answers)
+            doubt(frame, wide, j, answers)
+            _settle(frame, threshold, j, columns, answers)
+            n_found = list_passed(screen, j * n, found, n_found, 0, n)
+    return n_found
+
+
+@inner
+def _settle(
+    frame: Frame, threshold: Threshold, j: int, columns: Indices, answers: Bytes
+) -> None:
+    """Replace the answers of row j that are unsure."""
+    n, words = frame.pixels.shape[1], answers.view(np.uint64)
+    for k in range((n + 7) // 8):
+        if words[_u(k)] & _UNSURE_WORD:
+            for i in range(8 * k, min(8 * k + 8, n)):
+                if answers[_u(i)] == UNSURE:
+                    answers[_u(i)] = _test_pixel(frame, threshold, j, i, columns)
 
 
 @inner
@@ -166,7 +179,7 @@ def _screen_narrow(
     Returns:
         `slid` for the next row, and how many pixels passed.
     """
-    n, centre = frame.pixels.shape[1], screen.narrow[(new - HALF) % _RING]
+    n, centre = frame.pixels.shape[1], screen.narrow[(new - HALF) % RING]
     is_sliding, turn = slid == new - 1, new % _LOOK_AGAIN
     _take_in(frame, screen, new, not is_sliding or turn >= _LOOK_AGAIN - 7)
     if new - HALF < first:
@@ -186,7 +199,7 @@ def _screen_narrow(
 @inner
 def _take_in(frame: Frame, screen: Screen, new: int, looks: bool) -> None:
     """Set the codes of row `new`; note where it is bright if that is looked at."""
-    codes = screen.narrow[new % _RING]
+    codes = screen.narrow[new % RING]
     if new >= frame.pixels.shape[0]:
         codes[:] = 0
         return
@@ -202,8 +215,8 @@ def _slide(screen: Screen, new: int, is_sliding: bool) -> None:
     if not is_sliding:
         sums[:] = 0
         for j in range(new - 7, new):
-            slide_narrow(codes[j % _RING], codes[_NOTHING], sums)
-    slide_narrow(codes[new % _RING], codes[(new - 7) % _RING], sums)
+            slide_narrow(codes[j % RING], codes[_NOTHING], sums)
+    slide_narrow(codes[new % RING], codes[(new - 7) % RING], sums)
 
 
 @inner
@@ -214,72 +227,37 @@ def _screen_segments(screen: Screen, new: int, width: int, found: Indices) -> in
     begin, end = next_bright(screen.bright, top, width, 0)
     while begin < end:
         sum_rows_narrow(codes, j, screen.narrow_sums, begin, end)
-        pass_strong_narrow(screen, codes[j % _RING], begin, end)
+        pass_strong_narrow(screen, codes[j % RING], begin, end)
         n_passed = list_passed(screen, j * width, found, n_passed, begin, end)
         begin, end = next_bright(screen.bright, top, width, end)
     return n_passed
 
 
 @inner
-def _screen_wide(
-    frame: Frame, screen: Screen, new: int, first: int, found: Indices
-) -> int:
-    """Screen a row as `_screen_narrow` does, by the wide test; return how many pass."""
-    codes, n = screen.wide, frame.pixels.shape[1]
-    incoming, outgoing = codes[_NOTHING], codes[_NOTHING]
-    if new < frame.pixels.shape[0]:
-        incoming = codes[new % _RING]
-        encode_wide(frame, new, incoming)
-    if new - 7 >= max(first - HALF, 0):
-        outgoing = codes[(new - 7) % _RING]
-    slide_wide(incoming, outgoing, screen.wide_sums)
-    if new - HALF < first:
-        return 0
-    sum_windows(screen.wide_sums)
-    pass_strong_wide(screen, codes[(new - HALF) % _RING])
-    return list_passed(screen, (new - HALF) * n, found, 0, 0, n)
-
-
-@inner
 def _keep_strong(
-    frame: Frame,
-    threshold: Threshold,
-    screen: Screen,
-    wide: bool,
-    columns: Indices,
-    found: Indices,
+    frame: Frame, threshold: Threshold, columns: Indices, found: Indices
 ) -> int:
-    """Move the strong pixels to the beginning of `found`, all of one row.
-
-    Args:
-        frame: the image.
-        threshold: the parameters.
-        screen: after the test of this row.
-        wide: whether that was the wide one.
-        columns: see `_sum_window`.
-        found: flat indices.
-
-    Returns:
-        How many are strong.
-    """
-    pixels, usable, n = frame.pixels, frame.usable, frame.pixels.shape[1]
-    lowest, span = frame.limits[0], frame.limits[1]
-    n_strong = 0
+    """Move the strong pixels to the beginning of `found`; return how many there are."""
+    n, n_strong = frame.pixels.shape[1], 0
     for k in range(found.size):
         j = found[k] // n
         i = found[k] - j * n
-        m, x, y = -1, 0, 0
-        if wide:
-            m, x, y = window_sums(screen, i)
-        if m < 0:
-            m, x, y = _sum_window(frame, j, i, columns)
-        count = pixels[_u(j), _u(i)]
-        is_usable = pixels.dtype.type(count - lowest) <= span
-        value = np.float64(count)
-        if is_usable and _is_strong(value, float(m), float(x), float(y), threshold):
-            found[n_strong] = found[k]
-            n_strong += usable[_u(j), _u(i)]
+        found[n_strong] = found[k]
+        n_strong += int(_test_pixel(frame, threshold, j, i, columns))
     return n_strong
+
+
+@inner
+def _test_pixel(
+    frame: Frame, threshold: Threshold, j: int, i: int, columns: Indices
+) -> np.uint8:
+    """Return 1 if a pixel is strong; `columns` are those of `_sum_window`."""
+    pixels, lowest, span = frame.pixels, frame.limits[0], frame.limits[1]
+    count = pixels[_u(j), _u(i)]
+    is_usable = pixels.dtype.type(count - lowest) <= span
+    m, x, y = _sum_window(frame, j, i, columns)
+    strong = _is_strong(np.float64(count), float(m), float(x), float(y), threshold)
+    return np.uint8(is_usable & frame.usable[_u(j), _u(i)] & strong)
 
 
 @inner

@@ -15,12 +15,11 @@ from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.inner import inner
-from zocelery_tasks.kernels.patch import BLOCK_COLUMNS, BLOCK_ROWS
+from zocelery_tasks.kernels.patch import TILE_COLUMNS
 from zocelery_tasks.kernels.screen import (
     HALF,
     Screen,
     encode_narrow,
-    find_top,
     keep_runs,
     next_span,
     pass_signal_narrow,
@@ -33,6 +32,7 @@ from zocelery_tasks.kernels.screen import (
 from zocelery_tasks.kernels.segments import count_active, next_bright, note_bright
 from zocelery_tasks.kernels.signal_tiles import (
     MARGIN,
+    MOST_ROWS,
     TileMemory,
     list_strong,
     mark_signal,
@@ -40,10 +40,11 @@ from zocelery_tasks.kernels.signal_tiles import (
 )
 from zocelery_tasks.kernels.threshold import Threshold
 from zocelery_tasks.kernels.wide_screen import (
+    RING,
+    decide_signal,
     encode_wide,
-    pass_signal_wide,
     slide_wide,
-    sum_windows,
+    sum_squares,
 )
 
 Indices = npt.NDArray[np.int64]
@@ -54,11 +55,11 @@ _WIDE_BANDS = 32
 """After how many bands the narrow screen is tried again, at most: after twice as many
 each time that it fails."""
 _DENSE_BANDS = 48
-"""After how many bands of blocks a screen is tried again."""
+"""After how many bands a screen is tried again."""
 _GAP = 8
 """Columns between spans that are worth two tiles instead of one."""
-_TILE_COST, _COLUMN_COST = 22, 1.5
-"""What a tile costs, and a column of one: as much as so many columns of a block."""
+_TILE_COST, _COLUMN_COST = 55, 3.75
+"""What a tile costs, and a column of one: as much as so many columns of dense rows."""
 
 
 _WIDE, _DENSE, _PATIENCE = 0, 1, 2
@@ -97,14 +98,14 @@ def find_dispersion_extended(
         begin, n_before = band, n_tiles
         if band < until[_DENSE]:
             band = _end_of_strip(frame, begin)
-            n_tiles = _cut_blocks(frame, begin, band, tiles, n_before)
+            n_tiles = _cut_all(frame, begin, band, tiles, n_before)
         else:
             band += 1
             if _choose_columns(frame, threshold, screen, begin, until, in_ring) > 0:
                 n_tiles = _cut_tiles(frame, screen, begin, tiles, n_before)
             if n_tiles < 0:
                 until[_DENSE] = band + _DENSE_BANDS
-                n_tiles = _cut_blocks(frame, begin, band, tiles, n_before)
+                n_tiles = _cut_all(frame, begin, band, tiles, n_before)
         # a band later, the rows around the tiles are in the cache
         _work_on(frame, threshold, memory, n_groups, runs.first[begin], done, found)
         if n_tiles > n_before:
@@ -186,30 +187,24 @@ def _choose_columns(
 
 @inner
 def _end_of_strip(frame: Frame, band: int) -> int:
-    """Return the end of the bands that fit into a block from `band` on."""
+    """Return the end of the bands that fit into MOST_ROWS from `band` on."""
     runs = frame.runs
     end = band + 1
-    while end < runs.first.size and runs.last[end] - runs.first[band] < BLOCK_ROWS:
+    while end < runs.first.size and runs.last[end] - runs.first[band] < MOST_ROWS:
         end += 1
     return end
 
 
 @inner
-def _cut_blocks(frame: Frame, begin: int, end: int, tiles: Indices, count: int) -> int:
-    """Append tiles that cover bands `begin` to `end` (excluded), to `count` others.
+def _cut_all(frame: Frame, begin: int, end: int, tiles: Indices, count: int) -> int:
+    """Append a tile of all columns of bands `begin` to `end` (excluded) to others.
 
     Returns:
         How many tiles there are.
     """
-    n, runs = frame.pixels.shape[1], frame.runs
-    first, last = runs.first[begin], runs.last[end - 1]
-    for j in range(first, last + 1):
-        find_top(frame, j)
-    for left in range(0, n, BLOCK_COLUMNS):
-        right = min(left + BLOCK_COLUMNS, n)
-        tiles[count] = first, last, left, right, -1
-        count += 1
-    return count
+    first, last = frame.runs.first[begin], frame.runs.last[end - 1]
+    tiles[count] = first, last, 0, frame.pixels.shape[1], 1
+    return count + 1
 
 
 @inner
@@ -272,17 +267,16 @@ def _screen_narrow(
 @inner
 def _screen_wide(frame: Frame, screen: Screen, lattice: int, in_ring: Indices) -> None:
     """Screen a row by the wide test."""
-    codes, nothing = screen.wide, screen.wide[8]
-    screen.wide_sums[:2] = 0
-    for j in range(lattice - HALF, lattice + HALF + 1):
-        slot = j % 8
-        if 0 <= j < frame.pixels.shape[0]:
-            if in_ring[slot] != j:
-                in_ring[slot] = j
-                encode_wide(frame, j, codes[slot])
-            slide_wide(codes[slot], nothing, screen.wide_sums)
-    sum_windows(screen.wide_sums)
-    pass_signal_wide(screen)
+    wide, n_rows = screen.wide, frame.pixels.shape[0]
+    wide.sums[:] = 0
+    for j in range(max(lattice - HALF, 0), min(lattice + HALF + 1, n_rows)):
+        slot = j % RING
+        if in_ring[slot] != j:
+            in_ring[slot] = j
+            encode_wide(frame, wide, j)
+        slide_wide(wide, slot, RING)
+    sum_squares(wide, lattice, n_rows)
+    decide_signal(wide, screen.passed[SCREEN_MARGIN:])
 
 
 @inner
@@ -307,14 +301,14 @@ def _cut_tiles(
     """Append tiles of what was kept of a lattice row, to `count` others.
 
     Returns:
-        How many tiles there are; -1 if blocks cost less.
+        How many tiles there are; -1 if all columns cost less.
     """
     n, runs, cost = frame.pixels.shape[1], frame.runs, 0.0
-    first, last, lattice = runs.first[band], runs.last[band], runs.lattice[band]
+    first, last = runs.first[band], runs.last[band]
     left, end = next_span(screen.kept, 0, _GAP)
     while left < n and cost <= n:
-        right = min(end, left + BLOCK_COLUMNS)
-        tiles[count] = first, last, left, right, lattice
+        right = min(end, left + TILE_COLUMNS)
+        tiles[count] = first, last, left, right, 0
         count += 1
         cost += _TILE_COST + _COLUMN_COST * (right - left)
         left = right

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.inner import inner
-from zocelery_tasks.kernels.mask_runs import MaskRuns
+from zocelery_tasks.kernels.mask_runs import REACH, MaskRuns
 from zocelery_tasks.kernels.screen import HALF, WINDOW
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 
@@ -28,9 +28,9 @@ Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.integer]
 
-BLOCK_ROWS = 32
-"""Most rows of a part that is worked on at once, without its surroundings."""
-BLOCK_COLUMNS = 150
+TILE_ROWS = 2 * REACH + 1
+"""Most rows of a part, without its surroundings."""
+TILE_COLUMNS = 150
 """Most columns."""
 ONE = 2.0**33
 """What stands for a pixel in the sums of counts."""
@@ -84,9 +84,9 @@ class Place(NamedTuple):
 
 
 def make_patch() -> Patch:
-    """Make memory for a block and its surroundings."""
-    rows = BLOCK_ROWS + 2 * MOST_AROUND
-    size = rows * (BLOCK_COLUMNS + 2 * _LANES) + 4 * _LANES
+    """Make memory for a part and its surroundings."""
+    rows = TILE_ROWS + 2 * MOST_AROUND
+    size = rows * (TILE_COLUMNS + 2 * _LANES) + 4 * _LANES
     return Patch(
         counts=np.zeros(size),
         squares=np.zeros(size),

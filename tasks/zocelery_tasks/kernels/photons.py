@@ -36,9 +36,6 @@ def strong_photons(
     counted = np.where(valid, photons, 0.0)
     if not np.isfinite(counted).all():
         raise ValueError("pixels that are not masked are not finite")
-    counted.flags.writeable = False  # one type for compiled code
-    usable = np.array(valid)
-    usable.flags.writeable = False
     gain = NO_GAIN
     if settings.gain is not None:
         gain = np.array(settings.gain, np.float64)
@@ -47,7 +44,7 @@ def strong_photons(
     limits = np.iinfo(np.int64)
     return strong_by_tables(
         counted,
-        usable,
+        valid,
         limits.min,
         limits.max,
         gain,

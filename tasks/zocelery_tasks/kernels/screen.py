@@ -32,11 +32,11 @@ from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.mask_runs import REACH, fill_runs
 from zocelery_tasks.kernels.segments import count_segments
 from zocelery_tasks.kernels.threshold import Threshold
+from zocelery_tasks.kernels.wide_screen import WideRows, make_wide_rows
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 Shorts = npt.NDArray[np.uint16]
-Words = npt.NDArray[np.uint32]
 
 HALF = 3
 """Half size of the window."""
@@ -55,8 +55,6 @@ _BY_49 = 41
 """(41 x) (32 x) / 2**16 = x² / 49.95, and both factors have 16 bits up to x = 1568."""
 
 _TOP = 1 << 16
-_SLACK = 0.998
-"""Single precision is good to 1e-6 here; more room lets hardly more pixels pass."""
 
 
 class Screen(NamedTuple):
@@ -73,18 +71,12 @@ class Screen(NamedTuple):
     """The last row of each segment that had a count above it, in narrow codes."""
     strong: np.uint16
     """41 * 40 / 2**16 (49 v - x)² must exceed this, for each count of x."""
-    signal_variance: np.float32
-    """2 sigma_background²."""
-    strong_variance: np.float32
-    """sigma_strong²."""
     narrow: Bytes
     """The last 8 rows of codes, and a row of zeros."""
     narrow_sums: Shorts
     """Sums over 7 rows: codes with flags as above, squares, codes as they are."""
-    wide: Words
-    """The last 8 rows of codes, and a row of zeros."""
-    wide_sums: Words
-    """Sums over 7 rows: codes, squares; then the windows' sums of both."""
+    wide: WideRows
+    """The same for brighter images."""
     passed: Bytes
     """1 where a pixel passed, behind 8 bytes of margin; a whole number of 8 bytes."""
     kept: Bytes
@@ -106,12 +98,9 @@ def make_screen(threshold: Threshold, width: int) -> Screen:
         dull=_u1(min(max(floor(excess - 1e-6), 0), _NARROW_CAP)),
         bright=np.full(count_segments(width), -1),
         strong=_u2(min(max(floor(strong - 1e-6), 0), _TOP // most)),
-        signal_variance=np.float32(_SLACK * 2 * threshold.sigma_background**2),
-        strong_variance=np.float32(_SLACK * threshold.sigma_strong**2),
         narrow=np.zeros((9, width + 2 * HALF), np.uint8),
         narrow_sums=np.zeros((3, width + 2 * HALF), np.uint16),
-        wide=np.zeros((9, width + 2 * HALF), np.uint32),
-        wide_sums=np.zeros((4, width + 2 * HALF), np.uint32),
+        wide=make_wide_rows(threshold, width),
         passed=np.zeros(8 * (n_words + 2), np.uint8),
         kept=np.zeros(8 * n_words, np.uint8),
     )
@@ -130,17 +119,6 @@ def encode_narrow(frame: Frame, j: int, code: Bytes) -> None:
         top = max(top, count)
         inner[i] = _u1(count) if count <= _NARROW_CAP else _u1(_NARROW_FLAG)
     fill_runs(inner, frame.runs, j, 0)
-    frame.tops[j] = top
-
-
-@inner
-def find_top(frame: Frame, j: int) -> None:
-    """Set `frame.tops` for detector row j, as the codes do."""
-    pixels, lowest, span = frame.pixels, frame.limits[0], frame.limits[1]
-    row, top = pixels[j], pixels.dtype.type(0)
-    for i in range(row.size):
-        usable = pixels.dtype.type(row[i] - lowest) <= span
-        top = max(top, row[i] if usable else pixels.dtype.type(0))
     frame.tops[j] = top
 
 
@@ -255,7 +233,7 @@ def pass_strong_narrow(screen: Screen, centre: Bytes, begin: int, end: int) -> N
 def list_passed(
     screen: Screen, first: int, found: Indices, n_found: int, begin: int, end: int
 ) -> int:
-    """Append the passed pixels of a row to `found`, which must have room for them.
+    """Append the passed pixels of a row to `found`, with room for them and one more.
 
     Args:
         screen: the row that was tested.
@@ -277,9 +255,8 @@ def list_passed(
             any_passed |= words[_u(k)]
         if any_passed != 0:
             for i in range(8 * some, min(8 * until, end)):
-                if passed[_u(i)]:
-                    found[n_found] = first + i
-                    n_found += 1
+                found[_u(n_found)] = first + i
+                n_found += passed[_u(i)]
     return n_found
 
 

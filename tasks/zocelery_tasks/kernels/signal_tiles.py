@@ -1,8 +1,8 @@
 """dispersion_extended, exactly, within small tiles of an image.
 
 For the window of 7 × 7, without a gain. A tile is some rows of the image by the columns
-that passed the screen, or a block of all there is. Outside of tiles nothing is signal,
-so that tiles can be worked on one by one: first all of a group are searched for signal
+that passed the screen, or all columns (`dense_rows.py`). Outside of tiles nothing is
+signal, so that tiles can be worked on one by one: first all are searched for signal
 (a window is signal by the dispersion test; a pixel is kept as signal if the windows of
 all pixels within 2 are), then, once the signal of all rows around them is known, that
 of each is compared with the mean of what is not signal around it.
@@ -16,13 +16,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from zocelery_tasks.kernels.dense_rows import (
+    DenseRows,
+    Signal,
+    make_dense_rows,
+    mark_signal_in_rows,
+    mark_strong_in_rows,
+)
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.mask_runs import REACH
 from zocelery_tasks.kernels.patch import (
-    BLOCK_COLUMNS,
-    BLOCK_ROWS,
     ONE,
+    TILE_COLUMNS,
     Patch,
     Place,
     add_4_rows,
@@ -46,8 +52,10 @@ Pixels = npt.NDArray[np.integer]
 
 MARGIN = HALF + REACH
 """Pixels around a tile: also half the size of the window for the background's mean."""
+MOST_ROWS = 48
+"""Most rows of a tile."""
 _RING = 128
-"""Rows of signal that are kept: more than two blocks and the margins around them."""
+"""Rows of signal that are kept: more than two tiles and the margins around them."""
 _PAD = 64
 """Columns to either side of the rows of signal, never signal."""
 _u = np.uintp
@@ -61,25 +69,27 @@ class TileMemory(NamedTuple):
     row_of_signal: Indices
     """Which detector row each of them is."""
     strong: Bytes
-    """Shape (rows of a block, columns): strong pixels of one group of tiles."""
+    """Shape (MOST_ROWS, columns): strong pixels of one group of tiles."""
     tiles: Indices
     """Shape (n, 5): first and last row (included), first and end column (excluded),
-    lattice row, or -1 without one."""
+    1 for all columns of rows, else 0."""
     groups: Indices
     """Shape (n, 4): tiles of the same rows: the first, the end, and these rows."""
     patch: Patch
+    dense: DenseRows
 
 
-def make_tile_memory(shape: tuple[int, int]) -> TileMemory:
-    """Make the memory for images of a shape (slow, fast)."""
+def make_tile_memory(threshold: Threshold, shape: tuple[int, int]) -> TileMemory:
+    """Make the memory for a threshold and images of a shape (slow, fast)."""
     rows, width = shape
     return TileMemory(
-        signal=np.zeros((_RING + 1, width + 2 * _PAD + BLOCK_COLUMNS), np.uint8),
+        signal=np.zeros((_RING + 1, width + 2 * _PAD + TILE_COLUMNS), np.uint8),
         row_of_signal=np.full(_RING, -1),
-        strong=np.zeros((BLOCK_ROWS, width), np.uint8),
+        strong=np.zeros((MOST_ROWS, width), np.uint8),
         tiles=np.empty((rows * (width // 32 + 8), 5), np.int64),
         groups=np.empty((rows, 4), np.int64),
         patch=make_patch(),
+        dense=make_dense_rows(threshold, width),
     )
 
 
@@ -98,7 +108,12 @@ def mark_signal(
     """
     pixels, runs, bounds = frame.pixels, frame.runs, bounds_of(frame)
     tiles, patch = memory.tiles, memory.patch
+    signal = Signal(memory.signal, memory.row_of_signal, _PAD)
     for k in range(begin, end):
+        if tiles[k, 4]:
+            first, last = tiles[k, 0], tiles[k, 1]
+            mark_signal_in_rows(frame, threshold, memory.dense, signal, first, last)
+            continue
         rows, columns = tiles[k, 1] - tiles[k, 0] + 1, tiles[k, 3] - tiles[k, 2]
         place, around = _place_of(tiles, k), (0, rows + 2 * MARGIN)
         load_counts(pixels, runs, bounds, place, around, patch.counts)
@@ -207,8 +222,13 @@ def mark_strong(
         end: one past the last.
     """
     tiles, patch, bounds = memory.tiles, memory.patch, bounds_of(frame)
+    dense, signal = memory.dense, Signal(memory.signal, memory.row_of_signal, _PAD)
+    strong = memory.strong
     for k in range(begin, end):
-        if tiles[k, 2] < tiles[k, 3]:
+        if tiles[k, 4]:
+            first, last = tiles[k, 0], tiles[k, 1]
+            mark_strong_in_rows(frame, threshold, dense, signal, first, last, strong)
+        elif tiles[k, 2] < tiles[k, 3]:
             place, rows = _place_of(tiles, k), tiles[k, 1] - tiles[k, 0] + 1
             around, stride = (0, rows + 2 * MARGIN), place.stride
             load_counts(frame.pixels, frame.runs, bounds, place, around, patch.counts)

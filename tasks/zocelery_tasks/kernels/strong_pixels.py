@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from zocelery_tasks.kernels.dense_blocks import BlockMemory, make_block_memory
 from zocelery_tasks.kernels.dispersion import find_dispersion
 from zocelery_tasks.kernels.dispersion_extended import find_dispersion_extended
 from zocelery_tasks.kernels.frame import Frame
@@ -61,8 +60,8 @@ class _Memory:
     """Highest counts of the rows, or more."""
     found: Indices
     """Room for results."""
-    parts: TileMemory | BlockMemory
-    """For the parts of the image that are tested exactly."""
+    tiles: TileMemory | None
+    """For dispersion_extended."""
 
 
 class StrongPixelFinder:
@@ -134,24 +133,17 @@ class StrongPixelFinder:
             limits=np.array([lowest, highest - lowest], pixels.dtype),
             tops=memory.tops,
         )
-        parts, found = memory.parts, memory.found
-        if isinstance(parts, TileMemory):
-            n = find_dispersion_extended(
-                frame, self._threshold, memory.screen, parts, found
-            )
+        screen, tiles, found = memory.screen, memory.tiles, memory.found
+        if tiles is not None:
+            n = find_dispersion_extended(frame, self._threshold, screen, tiles, found)
         else:
-            n = find_dispersion(frame, self._threshold, memory.screen, parts, found)
+            n = find_dispersion(frame, self._threshold, screen, found)
         return found[:n].copy() if _tables_are_exact(frame) else None
 
     def _find_by_tables(
         self, pixels: Pixels, usable: Mask, lowest: int, highest: int
     ) -> Indices:
         """Find strong pixels by DIALS's formulas at every pixel."""
-        most = np.iinfo(np.int32).max
-        if pixels.dtype == np.uint32 and highest <= most:
-            pixels = pixels.view(np.int32)  # what is above is below `lowest` now
-        elif pixels.dtype == np.uint16:
-            pixels = _read_only(pixels.astype(np.int32))
         gain = self._gain
         if gain.ndim == 0:
             gain = np.full((1, pixels.shape[1]), float(gain))
@@ -159,7 +151,7 @@ class StrongPixelFinder:
             raise ValueError(f"gain map {gain.shape} is not of the image's shape")
         indices: Indices = strong_by_tables(
             pixels,
-            _read_only(usable),
+            usable,
             lowest,
             highest,
             gain,
@@ -180,13 +172,13 @@ class StrongPixelFinder:
         """Return the memory for images of a shape, new if the last was of another."""
         if self._memory is None or self._shape != shape:
             self._shape = shape
-            rows, width = shape
-            extended = self._extended
+            (rows, width), threshold = shape, self._threshold
+            tiles = make_tile_memory(threshold, shape) if self._extended else None
             self._memory = _Memory(
-                screen=make_screen(self._threshold, width),
+                screen=make_screen(threshold, width),
                 tops=np.zeros(rows, np.int64),
                 found=np.empty(rows * width + 8, np.int64),
-                parts=make_tile_memory(shape) if extended else make_block_memory(width),
+                tiles=tiles,
             )
         return self._memory
 
@@ -234,8 +226,11 @@ def _tables_are_exact(frame: Frame) -> bool:
         if top * top * n <= share:
             total += top * top * n
             continue
-        for i in range(n):
-            is_usable = pixels.dtype.type(pixels[j, i] - limits[0]) <= limits[1]
-            if is_usable and frame.usable[j, i] and pixels[j, i] < COUNT_LIMIT:
-                total += np.float64(pixels[j, i]) * np.float64(pixels[j, i])
+        row, usable, squares = pixels[j], frame.usable[j], np.uint64(0)
+        for i in range(n):  # of less than 2**48 each
+            is_usable = pixels.dtype.type(row[i] - limits[0]) <= limits[1]
+            counted = is_usable & usable[i] & (row[i] < COUNT_LIMIT)
+            count = np.uint64(row[i]) if counted else np.uint64(0)
+            squares += count * count
+        total += np.float64(squares)
     return total <= _EXACT

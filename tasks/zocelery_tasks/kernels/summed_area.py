@@ -18,7 +18,7 @@ from numba import njit
 from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
 
 Doubles = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.integer]
+Pixels = npt.NDArray[np.integer | np.floating]
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 
@@ -43,8 +43,7 @@ def strong_by_tables(
     """Find strong pixels: the flat indices in raster order.
 
     Args:
-        pixels: counts (slow, fast), int32; or uint32, which is compiled when first
-            needed, for counts that int32 does not hold.
+        pixels: counts or photons (slow, fast).
         usable: mask (slow, fast); pixels must also be within `lowest` and `highest`.
         lowest: lowest usable count.
         highest: highest usable count.
@@ -52,7 +51,8 @@ def strong_by_tables(
         threshold: the parameters.
         extended: dispersion_extended instead of dispersion.
     """
-    valid = usable & (pixels >= lowest) & (pixels <= highest)
+    valid = np.ascontiguousarray(usable & (pixels >= lowest) & (pixels <= highest))
+    pixels = np.array(pixels, np.float64, order="C")  # so that all is compiled once
     kernel = (threshold.kernel_slow, threshold.kernel_fast)
     strong = np.empty(pixels.shape, np.bool_)
     stage = _SIGNAL if extended else _STRONG

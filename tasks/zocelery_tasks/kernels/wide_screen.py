@@ -1,9 +1,17 @@
-"""The tests of `screen.py` in 32 bits, for brighter images.
+"""The tests of `screen.py` for brighter images, which mostly settle the matter.
 
-Codes are `flag * 2**25 + 2**19 + count` for usable pixels, 0 for others, and counts go
-up to 9362. Where no flag is up, the sums over a window are exact: of counts in the low
-bits, then the number of pixels; and of squares, as 49 * 9362² is below 2**32.
+Each test weighs a window in single precision and knows by how much it may be wrong: the
+answer is yes, no, or unsure. Only for the last, a few in a million, sums are formed
+again and tested as DIALS does.
+
+Codes have 32 bits: `2**26 + count` for usable pixels, 0 for others. Their sum over a
+window is exact: the number of pixels and, up to counts of 1369568, the sum of counts.
+Squares are in single precision, and 1e30 for higher counts: then so is their sum, and
+all is unsure.
 """
+
+from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,143 +20,198 @@ from numba import njit
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.mask_runs import fill_runs
-from zocelery_tasks.kernels.screen import HALF, MARGIN, Screen, sum_7_codes
-from zocelery_tasks.kernels.threshold import COUNT_LIMIT
+from zocelery_tasks.kernels.threshold import Threshold
 
-Indices = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+Singles = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint32]
 
-_u, _u1, _u4, _i4 = np.uintp, np.uint8, np.uint32, np.int32
-_CAP = 9362
-"""49 times its square is just below 2**32."""
-_BITS = (1 << 14) - 1
-"""Of a count in a code."""
-_ONE = 1 << 19
-_FLAG = 1 << 25
-_NOTHING = np.float32(0)
-_CANCELLATION = np.float32(1e-6)
-"""Rounding error of m y - x², relative to its terms, with a margin."""
+YES, UNSURE = 1, 2
+"""Answers; else 0."""
+_HALF = 3
+RING = 8
+"""Rows that are kept; behind them is one of zeros."""
+_u, _u1, _u4, _i4, _f4 = np.uintp, np.uint8, np.uint32, np.int32, np.float32
+_ONE = 1 << 26
+_CAP = (_ONE - 1) // 49
+_FLAG = _f4(1e30)
+BELOW, ABOVE = _f4(1 - 3e-6), _f4(1 + 3e-6)
+"""Twice as much as two dozen roundings come to."""
+_NOTHING, _SINGLE = _f4(0), _f4(1)
+
+
+class WideRows(NamedTuple):
+    """The numbers of the tests, and memory for a few rows of one image width.
+
+    Rows have 3 columns of zeros on either side.
+    """
+
+    sigma_signal: np.float32
+    """sqrt(2) sigma_background."""
+    sigma_strong: np.float32
+    """sigma_strong."""
+    min_count: np.float32
+    """Pixels that a window needs."""
+    lowest: np.float32
+    """A strong pixel has more counts."""
+    codes: Words
+    """The last 8 rows, and a row of zeros."""
+    squares: Singles
+    """The same."""
+    sums: Words
+    """Of codes over 7 rows."""
+    square_sums: Singles
+    """Of squares over 7 rows."""
+
+
+def make_wide_rows(threshold: Threshold, width: int) -> WideRows:
+    """Prepare the tests of a threshold (kernel (3, 3), no gain) for a row width."""
+    size = width + 2 * _HALF
+    with np.errstate(over="ignore"):
+        return WideRows(
+            sigma_signal=_f4(sqrt(2) * threshold.sigma_background),
+            sigma_strong=_f4(threshold.sigma_strong),
+            min_count=_f4(threshold.min_count),
+            lowest=_f4(min(np.floor(threshold.global_threshold), 2.0**24)),
+            codes=np.zeros((RING + 1, size), np.uint32),
+            squares=np.zeros((RING + 1, size), np.float32),
+            sums=np.zeros(size, np.uint32),
+            square_sums=np.zeros(size, np.float32),
+        )
 
 
 @inner
-def encode_wide(frame: Frame, j: int, code: Words) -> None:
-    """Set the wide codes of detector row j in `code`, a row with its margins."""
+def take_in_wide(frame: Frame, wide: WideRows, j: int) -> None:
+    """Encode detector row j, and move the sums of codes one row on to end with it.
+
+    The ring holds the 7 rows before, or zeros.
+    """
+    n_rows = frame.pixels.shape[0]
+    new = j % RING if j < n_rows else RING
+    if j < n_rows:
+        encode_wide(frame, wide, j)
+    slide_wide(wide, new, (j - 7) % RING if j >= 7 else RING)
+
+
+@inner
+def encode_wide(frame: Frame, wide: WideRows, j: int) -> None:
+    """Set codes and squares of detector row j in the ring; and its highest count."""
     pixels = frame.pixels
-    row, inner = pixels[j], code[HALF:-HALF]
+    row = pixels[j]
+    codes = wide.codes[j % RING, _HALF:-_HALF]
+    squares = wide.squares[j % RING, _HALF:-_HALF]
     lowest, span = frame.limits[0], frame.limits[1]
     top = pixels.dtype.type(0)
     for i in range(row.size):
         usable = pixels.dtype.type(row[i] - lowest) <= span
         count = row[i] if usable else pixels.dtype.type(0)
         top = max(top, count)
-        above = _u4(_FLAG + _ONE + _CAP)
-        if count >= COUNT_LIMIT:
-            above = _u4(_FLAG)
-        low = _u4(_u4(count) + _u4(_ONE))
-        inner[i] = (low if count <= _CAP else above) if usable else _u4(0)
-    fill_runs(inner, frame.runs, j, 0)
+        capped = _u4(count) if count <= _CAP else _u4(_CAP)
+        codes[i] = _u4(capped + _u4(_ONE)) if usable else _u4(0)
+        value = _f4(_i4(capped))
+        squares[i] = _f4(value * value) if count <= _CAP else _FLAG
+    fill_runs(codes, frame.runs, j, 0)
+    fill_runs(squares, frame.runs, j, 0)
     frame.tops[j] = top
 
 
 @inner
-def slide_wide(new: Words, old: Words, sums: Words) -> None:
-    """Move the sums over 7 rows of wide codes one row on."""
-    codes, squares = sums[0], sums[1]
-    for i in range(new.size):
-        codes[i] = _u4(codes[i] + new[i] - old[i])
-        a, b = _u4(new[i] & _u4(_BITS)), _u4(old[i] & _u4(_BITS))
-        squares[i] = _u4(squares[i] + _u4(a * a) - _u4(b * b))
+def slide_wide(wide: WideRows, new: int, old: int) -> None:
+    """Add one row of the ring to the sums of codes, and take one out."""
+    added, removed, sums = wide.codes[new], wide.codes[old], wide.sums
+    for i in range(sums.size):
+        sums[i] = _u4(sums[i] + added[i] - removed[i])
 
 
 @inner
-def sum_windows(sums: Words) -> None:
-    """Add 7 neighbours of `sums[0]` and `sums[1]` into `sums[2]` and `sums[3]`.
-
-    The sum around column i goes to i, no longer to i + HALF.
-    """
-    for k in range(2):
-        row, total = sums[k], sums[k + 2]
-        for i in range(row.size - 2 * HALF):
-            total[i] = _u4(sum_7_codes(row, _u(i)))
-
-
-@inner
-def _split_wide(code: np.uint32) -> tuple[np.float32, np.float32]:
-    """Return the number of pixels and the sum of counts in a window."""
-    m = _i4((code >> _u4(19)) & _u4(63))
-    return np.float32(m), np.float32(_i4(code & _u4(_ONE - 1)))
-
-
-@inner
-def _to_single(squares: np.uint32) -> np.float32:
-    """Return a sum of squares, rounded up to odd: signed integers convert faster."""
-    return np.float32(_i4(squares >> _u4(1))) * np.float32(2) + np.float32(1)
+def sum_squares(wide: WideRows, j: int, n_rows: int) -> None:
+    """Set the sums of squares over the 7 rows around j, of n_rows in the image."""
+    squares, sums = wide.squares, wide.square_sums
+    r0, r1, r2, r3 = (
+        squares[(j - 3) % RING if j >= 3 else RING],
+        squares[(j - 2) % RING if j >= 2 else RING],
+        squares[(j - 1) % RING if j >= 1 else RING],
+        squares[j % RING],
+    )
+    r4, r5, r6 = (
+        squares[(j + 1) % RING if j + 1 < n_rows else RING],
+        squares[(j + 2) % RING if j + 2 < n_rows else RING],
+        squares[(j + 3) % RING if j + 3 < n_rows else RING],
+    )
+    for i in range(sums.size):
+        first = (r0[i] + r1[i]) + (r2[i] + r3[i])
+        sums[i] = first + (r4[i] + r5[i]) + r6[i]
 
 
 @inner
-def _signal_wide(
-    m: np.float32, x: np.float32, y: np.float32, variance: np.float32
-) -> bool:
-    """Test m y - x² - x (m - 1) > x sqrt(2 (m - 1) variance), favouring a pass."""
-    freedom = np.float32(m - np.float32(1))
-    terms = np.float32(m * y + x * x)
-    excess = np.float32(m * y - x * x - x * freedom) + terms * _CANCELLATION
-    limit = np.float32(x * x * freedom * variance)
-    return bool((excess > _NOTHING) & (excess * excess > limit))
+def _sum_7_codes(row: Words, at: np.uintp) -> np.uint32:
+    left = _u4(row[at] + row[at + _u(1)] + row[at + _u(2)] + row[at + _u(3)])
+    return _u4(left + row[at + _u(4)] + row[at + _u(5)] + row[at + _u(6)])
+
+
+@inner
+def _sum_7_squares(row: Singles, at: np.uintp) -> np.float32:
+    left = (row[at] + row[at + _u(1)]) + (row[at + _u(2)] + row[at + _u(3)])
+    return _f4(left + (row[at + _u(4)] + row[at + _u(5)]) + row[at + _u(6)])
+
+
+@inner
+def _weigh_signal(
+    m: np.float32, x: np.float32, y: np.float32, sigma: np.float32
+) -> tuple[np.float32, np.float32]:
+    """Return both sides of m y > x (x + m - 1 + sqrt(m - 1) sigma)."""
+    freedom = m - _SINGLE
+    return m * y, x * (x + (freedom + _f4(sqrt(freedom)) * sigma))
 
 
 @njit(cache=True, nogil=True)
-def pass_signal_wide(screen: Screen) -> None:
-    """Set `passed` as `pass_signal_narrow` does, from wide sums."""
-    passed = screen.passed[MARGIN:]
-    codes, squares = screen.wide_sums[2], screen.wide_sums[3]
-    variance = screen.signal_variance
-    for i in range(codes.size - 2 * HALF):
-        m, x = _split_wide(codes[i])
-        signal = _signal_wide(m, x, _to_single(squares[i]), variance)
-        passed[i] = _u1(signal | (codes[i] >= _u4(_FLAG)))
-
-
-@njit(cache=True, nogil=True)
-def pass_strong_wide(screen: Screen, centre: Words) -> None:
-    """Set `passed` as `pass_strong_narrow` does, from wide sums and codes."""
-    passed = screen.passed[MARGIN:]
-    codes, squares = screen.wide_sums[2], screen.wide_sums[3]
-    signal_variance, strong_variance = screen.signal_variance, screen.strong_variance
-    values = centre[HALF:]
-    for i in range(codes.size - 2 * HALF):
-        m, x = _split_wide(codes[i])
-        signal = _signal_wide(m, x, _to_single(squares[i]), signal_variance)
-        signal |= codes[i] >= _u4(_FLAG)
-        value = np.float32(_i4(values[i] & _u4(_BITS)))
-        over = np.float32(m * value - x)
-        above = (over > _NOTHING) & (over * over > strong_variance * x * m)
-        passed[i] = _u1(signal & (above | (values[i] >= _u4(_FLAG))))
-
-
-@njit(cache=True, nogil=True)
-def window_sums(screen: Screen, i: int) -> tuple[int, int, int]:
-    """Return number of pixels, sum of counts and of squares of the window at column i.
-
-    After `sum_windows`. The number is -1 where a flag is up: the others mean nothing.
-    """
-    code = screen.wide_sums[2, _u(i)]
-    if code >= _u4(_FLAG):
-        return -1, 0, 0
-    squares = screen.wide_sums[3, _u(i)]
-    return int(code >> _u4(19)), int(code & _u4(_ONE - 1)), int(squares)
-
-
-@inner
-def count_flagged(screen: Screen, found: Indices, first: int) -> int:
-    """Return of how many pixels the windows have a flag up.
+def decide_strong(wide: WideRows, centre: Words, answers: Bytes) -> None:
+    """Set the answers whether pixels are strong, where no count is too high for it.
 
     Args:
-        screen: after `sum_windows`.
-        found: flat indices of pixels in the tested row.
-        first: that of the row's first pixel.
+        wide: with the sums over the 7 rows around the row.
+        centre: codes of the row, with margins.
+        answers: one for each pixel.
     """
-    count = 0
-    for k in found:
-        count += screen.wide_sums[2, _u(k - first)] >= _u4(_FLAG)
-    return count
+    codes, squares, values = wide.sums, wide.square_sums, centre[_HALF:]
+    sigma_signal, sigma_strong = wide.sigma_signal, wide.sigma_strong
+    min_count, lowest = wide.min_count, wide.lowest
+    for i in range(codes.size - 2 * _HALF):
+        at = _u(i)
+        code, y = _sum_7_codes(codes, at), _sum_7_squares(squares, at)
+        m, x = _f4(_i4(code >> _u4(26))), _f4(_i4(code & _u4(_ONE - 1)))
+        value = _f4(_i4(values[at] & _u4(_ONE - 1)))
+        spread, even = _weigh_signal(m, x, y, sigma_signal)
+        height, ground = m * value, x + sigma_strong * _f4(sqrt(m * x))
+        allowed = (m >= min_count) & (value > lowest)
+        maybe = (spread >= even * BELOW) & (height >= ground * BELOW) & allowed
+        yes = (spread > even * ABOVE) & (height > ground * ABOVE) & allowed
+        answers[i] = _u1(_u1(maybe) + _u1(maybe ^ yes))
+
+
+@njit(cache=True, nogil=True)
+def decide_signal(wide: WideRows, answers: Bytes) -> None:
+    """Set the answers whether windows are signal; unsure where counts are too high."""
+    codes, squares, min_count = wide.sums, wide.square_sums, wide.min_count
+    sigma = wide.sigma_signal
+    for i in range(codes.size - 2 * _HALF):
+        at = _u(i)
+        code, y = _sum_7_codes(codes, at), _sum_7_squares(squares, at)
+        m, x = _f4(_i4(code >> _u4(26))), _f4(_i4(code & _u4(_ONE - 1)))
+        spread, even = _weigh_signal(m, x, y, sigma)
+        maybe = (spread >= even * BELOW) & (m >= min_count)
+        yes = (spread > even * ABOVE) & (m >= min_count)
+        answers[i] = _u1(_u1(maybe) + _u1(maybe ^ yes))
+
+
+@inner
+def doubt(frame: Frame, wide: WideRows, j: int, answers: Bytes) -> None:
+    """Make answers of row j unsure in whose windows a count is too high, if any is."""
+    tops, squares, values = frame.tops, wide.square_sums, wide.codes[j % RING, _HALF:]
+    highest = 0
+    for k in range(max(j - _HALF, 0), min(j + _HALF + 1, tops.size)):
+        highest = max(highest, tops[k])
+    if highest > _CAP:
+        for i in range(squares.size - 2 * _HALF):
+            if _sum_7_squares(squares, _u(i)) >= _FLAG and values[i] != 0:
+                answers[i] = UNSURE
