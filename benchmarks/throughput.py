@@ -1,5 +1,6 @@
 """`throughput`: images per second through real workers, and what tasks cost."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -16,11 +17,14 @@ from benchmarks.deployment import (
     finished_run,
     watch_and_analyse,
 )
-from benchmarks.images import simulate_file
+from benchmarks.images import given_samples, simulate_file
+from benchmarks.machine import usable_cores
 from benchmarks.processes import cpu_seconds, family, total_cpu_seconds
 from benchmarks.report import Report, progress
-from benchmarks.rounds import Spread
+from benchmarks.rounds import Seconds, Spread
 from benchmarks.timed_task import CPU_SECONDS, TIMED_ANALYSIS
+from benchmarks.two_processes import compare_one_and_two
+from zocelery import servers
 
 ABOUT = """\
 A run watches a file of images, analyses every one and gathers the results, through
@@ -30,8 +34,14 @@ milliseconds for one image more: a long run less a short one. `all workers`: all
 processes together, those of `watch` and `control` too. `analysis`: opening,
 decompressing, spots and statistics alone, by the CPU clock of the thread that does it.
 `overhead`: the difference. `a run`: what a run costs besides, however many its images.
-Images that wait together share messages (docs/decisions/0050-bundles.md). Medians over
-runs, and between which values half of them lie."""
+Images that wait together share messages (docs/decisions/0050-bundles.md). `others`:
+CPU milliseconds for one image more of what is no worker: RabbitMQ, Redis and the client
+that submits and follows the run, all on the same machine; `cores busy`: how many
+cores all of it together kept busy, from submission to the run's end.
+Two tables tell what a second process brings: through Celery, where servers, watcher and
+client share the machine's cores with both processes, and to the analysis alone, each
+process on a core of its own and nothing beside it. Medians over runs, and between which
+values half of them lie."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,18 @@ class Cost:
     watch: float
     """The worker of `watch` and `control`."""
     analysis: float
+    others: float
+    """Servers, and the client."""
 
     @property
     def workers(self) -> float:
         """All workers together."""
         return self.main + self.pool + self.watch
+
+    @property
+    def cores(self) -> float:
+        """How many cores were busy, in the mean."""
+        return (self.workers + self.others) / self.clock
 
     @property
     def overhead(self) -> float:
@@ -91,7 +108,8 @@ def command(
 ) -> None:
     """Send images through real workers, and tell the analysis from the task around it.
 
-    Starts RabbitMQ, Redis and workers of its own.
+    Starts RabbitMQ, Redis and workers of its own; then lets one process and two
+    analyse the same images without any of these.
     """
     report = Report("throughput", ABOUT, as_json=as_json)
     with ExitStack() as stack:
@@ -102,12 +120,36 @@ def command(
             for count in (images, max(1, images // 50))
         )
         watchers = stack.enter_context(deployed.watchers())
-        rows = []
+        rows, clocks = [], {}
         for count in processes:
             progress(f"{runs} runs with {count} worker processes for images ...")
             costs = list(_run(deployed, (long, short), watchers, count, runs))
             rows.append({"processes": count, **_describe(costs, long, short)})
-    report.table(f"{detector}, {images} images in a run, {runs} runs", rows)
+            clocks[count] = np.array([cost.clock for cost, _ in costs])
+        report.table(f"{detector}, {images} images in a run, {runs} runs", rows)
+        _tell_speed_up(report, clocks)
+    if len(processes) > 1:
+        with servers.scratch_folder("zocelery-benchmark-") as folder:
+            file = _simulate(folder, detector, 8).file
+            samples = list(given_samples((f"{file}:1:1",)))
+            compare_one_and_two(report, samples, usable_cores(), 3 * runs)
+
+
+def _tell_speed_up(report: Report, clocks: dict[int, Seconds]) -> None:
+    """Print how many times faster more processes are, through Celery."""
+    fewest = min(clocks)
+    rows = [
+        # not measured in turn: each run beside each
+        {
+            "processes": count,
+            "ratio": Spread.of(np.divide.outer(clocks[fewest], more).ravel()),
+        }
+        for count, more in clocks.items()
+        if count > fewest
+    ]
+    if rows:
+        title = f"through Celery, beside {fewest}: images per second, by the clock"
+        report.table(title, rows)
 
 
 def _simulate(folder: Path, detector: str, images: int) -> Series:
@@ -134,17 +176,18 @@ def _measure(series: Series, worker: int, watchers: int) -> Cost:
     """Run once."""
     pool = family(worker)[1:]
 
-    def used() -> tuple[float, float, float]:
+    def used() -> tuple[float, float, float, float]:
         in_pool = sum(map(cpu_seconds, pool))
-        return cpu_seconds(worker), in_pool, total_cpu_seconds([watchers])
+        everything = total_cpu_seconds([os.getpid()])
+        return cpu_seconds(worker), in_pool, total_cpu_seconds([watchers]), everything
 
     before, start = used(), time.perf_counter()
     run = finished_run(watch_and_analyse(TIMED_ANALYSIS), images=str(series.file))
     clock = time.perf_counter() - start
-    main, in_pool, watch = (b - a for a, b in zip(before, used(), strict=True))
+    main, in_pool, watch, all_ = (b - a for a, b in zip(before, used(), strict=True))
     members = run.result()["members"]
     analysis = sum(member[CPU_SECONDS] for member in members)
-    return Cost(clock, main, in_pool, watch, analysis)
+    return Cost(clock, main, in_pool, watch, analysis, all_ - main - in_pool - watch)
 
 
 def _describe(
@@ -164,6 +207,8 @@ def _describe(
         "in the main process": spread(cost.main * 1e3 for cost in each),
         "in watch and control": spread(cost.watch * 1e3 for cost in each),
         "images per CPU second": spread(1 / cost.workers for cost in each),
+        "others": spread(cost.others * 1e3 for cost in each),
+        "cores busy": spread(cost.cores for cost, _ in costs),
         "a run": spread(
             (b.overhead - one.overhead * short.images) * 1e3
             for (_, b), one in zip(costs, each, strict=True)

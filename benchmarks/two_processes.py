@@ -46,7 +46,10 @@ class Analyst:
 def compare_one_and_two(
     report: Report, samples: list[Sample], cores: list[int], rounds: int
 ) -> None:
-    """Print how many images a second one process does, and two on two cores."""
+    """Print how many images a second one process does, and two on two cores.
+
+    The analysis alone, without any servers.
+    """
     if len(cores) < 2 or not samples:
         report.remark("Two processes need two cores.")
         return
@@ -55,7 +58,8 @@ def compare_one_and_two(
         for sample in samples:
             progress(f"{sample.title}: two processes beside one ...")
             rows.append(_compare(sample, analysts, rounds))
-    report.table("two processes beside one: images per second, by the clock", rows)
+    title = "the analysis alone, two pinned processes beside one"
+    report.table(f"{title}: images per second, by the clock", rows)
 
 
 def _compare(sample: Sample, analysts: list[Analyst], rounds: int) -> dict[str, object]:

@@ -22,12 +22,15 @@ def ended_after(seconds: float) -> Iterator[None]:
     if not seconds or not is_main:
         yield
         return
-    handler = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    handler = signal.getsignal(signal.SIGALRM)
+    if handler is not signal.SIG_DFL:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
     remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        if handler is not signal.SIG_DFL:
+            signal.signal(signal.SIGALRM, handler)
         if remaining:
             signal.setitimer(signal.ITIMER_REAL, remaining, interval)

@@ -1,8 +1,9 @@
 """Bundles: what a worker does with a message that brings several members of a fan-out.
 
-They are run one after the other, each as if its own message had come. The bundle's
-message is acknowledged when all have ended; one that comes again, because its worker
-died, is taken apart: from then on each member has a message of its own.
+They are run one after the other, each as if its own message had come; but what Redis
+answers to their ends is waited for once. The bundle's message is acknowledged when all
+have ended; one that comes again, because its worker died, is taken apart: from then on
+each member has a message of its own.
 """
 
 import logging
@@ -22,6 +23,7 @@ from zocelery.confirms import confirmed_together
 from zocelery.context import RunContext, get_context
 from zocelery.deliveries import SUSPECT, DeliveredTask
 from zocelery.deployment import current_deployment
+from zocelery.endings import Endings
 from zocelery.errors import PermanentError
 from zocelery.logs import log_context
 from zocelery.parking import parked
@@ -96,10 +98,16 @@ class _Bundle:
             return
         recipe_task = self._recipe_task()
         late, waiting = time.monotonic() + LONGEST_SECONDS, iter(self.members)
-        for unit, item, payload in waiting:
-            self._run_member(recipe_task, unit, item, payload)
-            if time.monotonic() > late:
-                self._send_alone(waiting, {})
+        endings = self.context.store.endings(self.context.run)
+        try:
+            for unit, item, payload in waiting:
+                self._run_member(recipe_task, endings, unit, item, payload)
+                if time.monotonic() > late:
+                    break
+        finally:
+            endings.settle()
+        if rest := list(waiting):
+            self._send_alone(rest, {})
 
     def _recipe_task(self) -> RecipeTask:
         known = self.node in self.context.recipe.nodes
@@ -112,9 +120,14 @@ class _Bundle:
         return found
 
     def _run_member(
-        self, recipe_task: RecipeTask, unit: str, item: str, payload: Any
+        self,
+        recipe_task: RecipeTask,
+        endings: Endings,
+        unit: str,
+        item: str,
+        payload: Any,
     ) -> None:
-        """Run one member as its own message would be."""
+        """Run one member as its own message would be, but for waiting for its end."""
         context, own = self.context, self.task.request
         place = Place(self.stream, item, self.depth)
         args = context.canvas.arguments(self.node, payload, place)
@@ -135,7 +148,7 @@ class _Bundle:
             root_id=own.root_id,
         )
         try:
-            recipe_task(*args)
+            recipe_task.perform(*args, endings=endings)
         except (Ignore, CeleryRetry):
             pass  # it has a message of its own now, or needs none
         except Reject as error:  # which it could not be given: all come again

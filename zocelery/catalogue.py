@@ -143,7 +143,17 @@ class Catalogue:
                 return self._specs[self._queues[name]]
             if name in self._specs:
                 return self._specs[name]
-        raise RecipeError(
-            f"node {node.name!r}: no task is known for queue {node.queue!r:.200}; "
-            "map it to a task or list it as a foreign queue in the configuration"
+        raise _nobody_for(node)
+
+
+def _nobody_for(node: Node) -> RecipeError:
+    """Return what to say of a node whose work nobody is known to do."""
+    if node.queue is None and node.service is None:
+        reason = "names no task, wrapper or queue: nobody would do its work"
+    else:
+        key = "service" if node.queue is None else "queue"
+        reason = (
+            f"no task is known for {key} {node.queue or node.service!r:.200}; map it "
+            "to a task or list it as a foreign queue in the configuration"
         )
+    return RecipeError(f"node {node.name!r}: {reason}")

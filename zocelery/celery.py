@@ -3,6 +3,7 @@
 Every setting that promises something has a test that fails without it.
 """
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -76,6 +77,8 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "result_chord_expires": settings.redis.gather_expires,
         "result_backend_always_retry": True,
         "result_backend_max_retries": 20,
+        # one that hangs is asked again, as one that is away
+        "redis_socket_timeout": settings.redis.timeout,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
@@ -279,6 +282,10 @@ def _warm_up(instance: Any, **_: Any) -> None:
     for spec in load_tasks().values():
         if spec.warm_up is not None and spec.queue in consumed:
             spec.warm_up()
+    # What is there by now stays: no collection has to look through it, nor, in a forked
+    # child, to make a copy of it by that.
+    gc.collect()
+    gc.freeze()
 
 
 @signals.before_task_publish.connect

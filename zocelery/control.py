@@ -11,9 +11,9 @@ from zocelery.context import RunContext, get_context
 from zocelery.deadlines import given_up
 from zocelery.deployment import current_deployment
 from zocelery.open_programs import close_programs_later
-from zocelery.outbox import END_RUN_TASK, ENDING_SECONDS, ending_lease, is_idle
 from zocelery.parking import first_error, parked_problems
 from zocelery.parts import stream_part
+from zocelery.run_end import END_RUN_TASK, ENDING_SECONDS, ending_lease, is_idle
 from zocelery.task import PASSING_ERRORS
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from typing import Any
 from zocelery.canvas import BUNDLE_TASK, FORWARD_TASK, MARK_TASK
 from zocelery.dead_letter import PROPERTIES, REASON_PREFIX, REINJECTED_HEADER
 from zocelery.errors import InputFileError
-from zocelery.outbox import END_RUN_TASK
+from zocelery.run_end import END_RUN_TASK
 
 FORMAT = "zocelery dead letter 1"
 """First key of each exported line; the number goes up if old readers would err."""

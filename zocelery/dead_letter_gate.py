@@ -110,6 +110,19 @@ class Gate(Consumer):
 
         return _receive
 
+    def connection_for_write(
+        self, url: str | None = None, heartbeat: float | None = None
+    ) -> Any:
+        """Return the connection on which the worker tells of itself.
+
+        Nobody waits for the confirmation of an event: the main loop, which sends it,
+        would wait for ever on a connection that has died, and miss that it has.
+        """
+        connection = self.app.connection_for_write(url=url, heartbeat=heartbeat)
+        options = {**(connection.transport_options or {}), "confirm_publish": False}
+        connection.transport_options = options
+        return self.ensure_connected(connection)
+
     def cancel_active_requests(self) -> None:
         """Cancel what runs when a cold shutdown comes: it is not to blame for that."""
         forgive_running()
@@ -190,19 +203,27 @@ class Gate(Consumer):
 def parked_units(message: Any, queue: str, reason: str) -> Iterator[bool]:
     """Tell the run of a refused message that it waits as a dead letter.
 
-    A run whose message a newer zocelery has sent is left alone: its state may have
-    another form.
+    A run that a newer zocelery has submitted is left alone: its state may have another
+    form. If only the message is newer, and it still says where it belongs, its run is
+    told.
     """
     headers = message.headers if isinstance(message.headers, dict) else {}
     # kombu has expanded it, or it cannot be read anyway
     plain = {name: value for name, value in headers.items() if name != "compression"}
     letter = replace(from_message(message, queue), headers=plain)
-    newer = newer_problem(headers.get(VERSION_HEADER))
     told = f"{reason}; it waits as dead letter {letter.id[:8]}"
     with ExitStack() as stack:
-        parts = () if newer else letter.units
+        parts = letter.units if _is_understood(letter) else ()
         entered = [stack.enter_context(_parked(part, told)) for part in parts]
         yield any(entered)
+
+
+def _is_understood(letter: DeadLetter) -> bool:
+    """Whether what is known of the run of a letter has a form that is known here."""
+    if letter.run is None or not newer_problem(letter.headers.get(VERSION_HEADER)):
+        return True
+    record = current_deployment().store.recipe_record(letter.run) or {}
+    return newer_problem(record.get("version")) is None
 
 
 def _parked(letter: DeadLetter, told: str) -> AbstractContextManager[bool]:
@@ -269,8 +290,11 @@ def find_problem(message: Any, tasks: Mapping[str, Any], largest: int) -> str | 
 def _version_problem(headers: Any) -> str | None:
     version = headers.get(VERSION_HEADER) if isinstance(headers, dict) else None
     problem = newer_problem(version)
-    advice = "; re-inject it when newer workers serve the queue"
-    return problem and problem + advice
+    if problem is None:
+        return None
+    told = headers.get("argsrepr")
+    what = f"{told[:SHOWN]}: " if isinstance(told, str) and told else ""
+    return f"{what}{problem}; re-inject it when newer workers serve the queue"
 
 
 def _header_problem(headers: Any, tasks: Mapping[str, Any]) -> str | None:

@@ -18,9 +18,10 @@ from zocelery.deployment import Deployment
 from zocelery.errors import TemporaryError, UserError
 from zocelery.execution import end_unit
 from zocelery.leases import PREFIX
-from zocelery.outbox import ENDING_SECONDS, Outbox, ending_lease
+from zocelery.outbox import Outbox
 from zocelery.plan import ERROR_CHANNEL
 from zocelery.run import ENDED
+from zocelery.run_end import ENDING_SECONDS, ending_lease
 from zocelery.store import WAITING_RUNS, RunStore, run_key
 from zocelery.unit import Unit
 
@@ -65,7 +66,7 @@ def take_back(app: Celery, deployment: Deployment, letter: DeadLetter) -> None:
     for unit in letter.units:
         _take_back(app, deployment, unit)
     if len(letter.units) > 1:
-        deployment.store.client.delete(PREFIX + "deliveries:" + letter.id)
+        deployment.store.leases.forget_deliveries(letter.id)
 
 
 def _take_back(app: Celery, deployment: Deployment, letter: DeadLetter) -> None:
@@ -86,7 +87,7 @@ def _take_back(app: Celery, deployment: Deployment, letter: DeadLetter) -> None:
     parked, dropped = is_parked(store, run, unit), is_dropped(store, run, unit)
     if dropped and not parked:
         _check_that_nobody_was_told(get_context(app, run), address)
-    store.client.delete(PREFIX + "deliveries:" + unit)
+    store.leases.forget_deliveries(unit)
     if parked or dropped:
         store.client.delete(PREFIX + "lease:" + unit)  # nobody runs what is parked
         deployment.history.reopen(run, unit)

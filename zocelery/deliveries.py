@@ -60,8 +60,9 @@ class DeliveredTask(Task[Any, Any]):
 
     def comes_again(self) -> bool:
         """Whether the running task may have run before, in this message or another."""
-        sent_again = self.request.get(SUSPECT) is not None
-        return sent_again or self.is_redelivered() or self.request.retries > 0
+        request = self.request
+        sent_again = request.get(SUSPECT) is not None
+        return sent_again or self.is_redelivered() or request.retries > 0
 
     @contextmanager
     def survived(self) -> Iterator[None]:
@@ -70,15 +71,15 @@ class DeliveredTask(Task[Any, Any]):
         Raises:
             PermanentError: every run so far has killed its worker.
         """
-        workers = current_deployment().settings.workers
+        workers, request = current_deployment().settings.workers, self.request
         limit, count = workers.delivery_limit, 0
-        if self.is_redelivered() or self.request.get(SUSPECT):
+        if self.is_redelivered() or request.get(SUSPECT):
             leases = current_deployment().store.leases
-            count = leases.count_delivery(str(self.request.id))
+            count = leases.count_delivery(str(request.id))
         if count >= limit:
             raise PermanentError(f"its worker died {limit} times while running it")
-        self.request.update({SUSPECT: 0 < count == limit - 1})
-        if self.request.get(SUSPECT):
+        request.update({SUSPECT: 0 < count == limit - 1})
+        if request.get(SUSPECT):
             with self.leased(SUSPECT_LEASE, workers.gather_lease):
                 yield
         else:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -33,6 +33,7 @@ class Deployment:
         client = redis.Redis.from_url(
             self.settings.redis.url,
             decode_responses=True,
+            socket_timeout=self.settings.redis.timeout,
             socket_connect_timeout=self.settings.broker.connect_timeout,
             health_check_interval=30,
             retry=Retry(ExponentialBackoff(cap=2.0, base=0.05), 8),
@@ -55,7 +56,10 @@ class Deployment:
         url = self.settings.redis.url
         try:
             client = redis.Redis.from_url(
-                url, socket_connect_timeout=self.settings.broker.connect_timeout
+                url,
+                socket_timeout=self.settings.redis.timeout,
+                socket_connect_timeout=self.settings.broker.connect_timeout,
+                retry=Retry(NoBackoff(), 0),
             )
             client.ping()
             client.close()

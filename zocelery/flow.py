@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from zocelery import chords
 from zocelery.canvas import Place
 from zocelery.context import RunContext
+from zocelery.endings import Ending
 from zocelery.errors import PermanentError
 from zocelery.leases import PREFIX
 from zocelery.parts import owed_parts
@@ -133,11 +134,14 @@ def _end(
     store, run = context.store, context.run
     store.open_units(run, node, list(places))
     gathers = context.plan.reachable_gathers(node)
+    endings = []
     for unit, place in places.items():
         told = {"node": node, "item": place.item, "state": "shed", "error": SHED}
         event = {**told, "time": time.time()}
         entries = list(_entries(context, node, unit, place, source, gathers))
-        store.finish_unit(run, unit, node, "shed", event, entries)
+        endings.append(Ending(unit, node, "shed", event, entries))
+    store.finish_units(run, endings)
+    for unit, place in places.items():
         for gather in gathers:
             chord, body = context.canvas.chord_of(gather, place)
             for part in owed_parts(context.plan, unit, node, gather):

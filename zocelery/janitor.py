@@ -18,9 +18,9 @@ from zocelery.context import RunContext, get_context
 from zocelery.deadlines import Deadlines, given_up, note_overdue
 from zocelery.deployment import Deployment
 from zocelery.errors import NewerVersionError, PermanentError, RecipeError
-from zocelery.outbox import ask_for_end, is_idle
 from zocelery.publication import begin_run
 from zocelery.retention import prune_if_due
+from zocelery.run_end import ask_for_end, is_idle
 from zocelery.store import RunStore
 from zocelery.unfinished import (
     end_lost,

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "zocelery:"
 """All keys of zocelery in Redis begin with it."""
+DELIVERIES_KEPT = 86400
+"""Seconds after which the count of a message's deliveries begins anew."""
 
 _EXTEND = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -93,14 +95,33 @@ class Leases:
                 logger.error("Lost the lease of %s", name)
                 return
 
-    def count_delivery(self, task_id: str, expires: int = 86400) -> int:
-        """Count one more delivery of a message and return the count."""
-        key = PREFIX + "deliveries:" + task_id
-        with self.client.pipeline() as pipe:
-            pipe.incr(key)
-            pipe.expire(key, expires)
-            return int(pipe.execute()[0])
+    def count_delivery(self, task_id: str) -> int:
+        """Count one more delivery of a message; return the count of those to blame.
+
+        Deliveries have names: one that is counted again, because Redis hung and its
+        client asked once more, counts once.
+        """
+        return self._note_delivery(task_id, "delivered")
 
     def forgive_delivery(self, task_id: str) -> None:
-        """Count one delivery less: the worker did not die of it."""
-        self.client.decr(PREFIX + "deliveries:" + task_id)
+        """Count one delivery less, also one to come: the worker did not die of it."""
+        self._note_delivery(task_id, "forgiven")
+
+    def forget_deliveries(self, task_id: str) -> None:
+        """Count the deliveries of a message from 0 again."""
+        self.client.delete(*_delivery_keys(task_id).values())
+
+    def _note_delivery(self, task_id: str, kind: str) -> int:
+        keys = _delivery_keys(task_id)
+        with self.client.pipeline() as pipe:
+            pipe.sadd(keys[kind], str(uuid.uuid4()))
+            pipe.expire(keys[kind], DELIVERIES_KEPT)
+            for key in keys.values():
+                pipe.scard(key)
+            *_, delivered, forgiven = pipe.execute()
+        return int(delivered) - int(forgiven)
+
+
+def _delivery_keys(task_id: str) -> dict[str, str]:
+    names = ("delivered", "forgiven")
+    return {name: f"{PREFIX}{name}:{task_id}" for name in names}

@@ -14,36 +14,39 @@ from zocelery.canvas import Place
 from zocelery.catalogue import ChannelKind
 from zocelery.context import RunContext
 from zocelery.egress import send_to_foreign_queue
+from zocelery.endings import Ending, Endings, Settled
 from zocelery.errors import PermanentError
 from zocelery.flow import announced, refuse_too_many, shed_surplus
 from zocelery.messages import Emission
 from zocelery.parts import own_parts, passed_on_parts
 from zocelery.plan import ERROR_CHANNEL, Edge, Fan
 from zocelery.recipe import DEFAULT_CHANNEL
-from zocelery.records import Entry, FanRecord
+from zocelery.records import Entry, FanRecord, Written
+from zocelery.run_end import ask_for_end, is_idle
 from zocelery.unit import Unit
 
-END_RUN_TASK = "zocelery.end_run"
-"""Brings a run to its end once nothing of it is under way."""
-ENDING_SECONDS = 10.0
-"""The lease of a run's end is held for much less."""
-MOST_BLOCKED = 100
-"""While more than this is under way nobody asks whether the rest waits in vain."""
+_JSON = json.JSONEncoder(allow_nan=False)
 
 
 class Outbox:
     """Sends for one unit, and settles what it owes when it ends."""
 
     def __init__(
-        self, context: RunContext, unit: Unit, spoken: Iterable[str] = ()
+        self,
+        context: RunContext,
+        unit: Unit,
+        spoken: Iterable[str] = (),
+        endings: Endings | None = None,
     ) -> None:
         """Send for `unit` of the run of `context`.
 
-        `spoken` are the channels for one message on which it has sent before.
+        `spoken` are the channels for one message on which it has sent before. Its end
+        is left to `endings` to be recorded, if given.
         """
         self.spoken = set(spoken)
+        self._endings = endings
         self._sent: dict[str, Any] = {}
-        self._answered = False
+        self._answer: Written | None = None
         self._context = context
         self._unit = unit
         self._open_fans: set[str] = set()
@@ -111,8 +114,7 @@ class Outbox:
         Raises:
             PermanentError: it is not JSON.
         """
-        check_json(payload, self._unit.node)
-        self._answered = True
+        self._answer = Written(payload, check_json(payload, self._unit.node))
         if not self._unit.is_chained:
             self._send(DEFAULT_CHANNEL, payload)
             return
@@ -146,7 +148,7 @@ class Outbox:
         """
         default = self._context.plan.edge(self._unit.node, DEFAULT_CHANNEL)
         apart = {ERROR_CHANNEL}
-        if self._answered and default is not None:
+        if self._answer is not None and default is not None:
             apart.add(default.channel)
         if self.spoken - self._sent.keys() - apart:
             return None
@@ -154,8 +156,8 @@ class Outbox:
 
     # ending
 
-    def finish(self, state: str, event: Mapping[str, Any]) -> int:
-        """Pay what is owed, record the end and return how many units are open."""
+    def finish(self, state: str, event: Mapping[str, Any]) -> None:
+        """Pay what is owed and record the end, or leave it to be recorded."""
         context, unit = self._context, self._unit
         if state in ("failed", "cancelled"):  # an earlier try may have sent something
             self.spoken |= context.store.spoken(context.run, unit.id)
@@ -168,13 +170,19 @@ class Outbox:
             chords.arrive(context.app, chord, part, body)
         own = self._own_chord()
         paid = chords.part_of(context.app, own[0], unit.id) if own else chords.NO_PART
-        still_open, arrived = context.store.finish_unit(
-            context.run, unit.id, unit.node, state, event, self._entries, paid
-        )
-        if not arrived:
+        entries, answer = self._entries, self._answer
+        ending = Ending(unit.id, unit.node, state, event, entries, paid, answer)
+        if self._endings is not None:
+            self._endings.add(ending, self._go_on)
+            return
+        (settled,) = context.store.finish_units(context.run, [ending])
+        self._go_on(settled)
+
+    def _go_on(self, settled: Settled) -> None:
+        """Do what only may be done when the end has been recorded."""
+        if not settled.arrived:
             self.pay_own_part()
-        self.end_run_if_idle(still_open)
-        return still_open
+        self.end_run_if_idle(settled.still_open, settled.parked)
 
     def close_fans(self) -> None:
         """Say that the unit sends no more members: gathers may run before it ends."""
@@ -203,9 +211,9 @@ class Outbox:
             self._context.store.add_entries(self._context.run, gather_unit, [entry])
         self._entries.clear()
 
-    def end_run_if_idle(self, still_open: int) -> None:
+    def end_run_if_idle(self, still_open: int, parked: int | None = None) -> None:
         """Ask for the end of the run if nothing that can go on is under way."""
-        if is_idle(self._context, still_open):
+        if is_idle(self._context, still_open, parked):
             ask_for_end(self._context)
 
     # once channels
@@ -235,7 +243,7 @@ class Outbox:
         place = self._unit.place
         source = self._source(place)
         key = f"{self._unit.node}|{source}|{place.item}|{self._unit.id[:8]}"
-        entry = Entry(key=key, source=source, item=place.item, **envelope)
+        entry = Entry(key, source, place.item, **envelope, written=self._answer)
         gather_unit = self._context.canvas.gather_unit(gather, place)
         self._entries.append((gather_unit, entry))
 
@@ -337,31 +345,10 @@ class Outbox:
                         yield gather, part
 
 
-def is_idle(context: RunContext, still_open: int) -> bool:
-    """Whether nothing that can go on is under way, `still_open` units being open."""
-    return still_open <= 0 or still_open <= _blocked_gathers(context, still_open)
-
-
-def _blocked_gathers(context: RunContext, still_open: int) -> int:
-    """Return how many gathers cannot run until a dead letter is re-injected."""
-    if still_open > MOST_BLOCKED or not context.store.parked_count(context.run):
-        return 0
-    counts = context.store.counts(context.run)
-    parked = [node for node, c in counts.items() if c.get("parked", 0) > 0]
-    behind = context.plan.descendants(parked)
-    awaited = context.store.awaited_gathers(context.run).values()
-    return sum(record["node"] in behind for record in awaited)
-
-
-def ending_lease(run: str) -> str:
-    """Return the name of the lease of who ends the run, or lets it go on again."""
-    return f"ending:{run}"
-
-
-def check_json(value: Any, node: str) -> None:
-    """Raise PermanentError unless `value` can travel as JSON."""
+def check_json(value: Any, node: str) -> str:
+    """Return what a node says as JSON; raise PermanentError if it is none."""
     try:
-        json.dumps(value, allow_nan=False)
+        return _JSON.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise PermanentError(
             f"node {node!r} says something that is not JSON: {error}"
@@ -387,13 +374,3 @@ def await_gather(context: RunContext, gather: str, place: Place) -> None:
     }
     context.store.await_gather(context.run, unit, record)
     context.store.open_units(context.run, gather, [unit])
-
-
-def ask_for_end(context: RunContext) -> None:
-    """Publish the task that brings a run to its end; asking twice is harmless."""
-    Signature(
-        END_RUN_TASK,
-        args=(context.run,),
-        options={"queue": "control", "argsrepr": f"run {context.run[:8]}"},
-        app=context.app,
-    ).apply_async()

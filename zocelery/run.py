@@ -189,8 +189,10 @@ def find_run(run: str, deployment: Deployment) -> Run:
     """Return the run whose id is `run` or begins with it.
 
     Raises:
+        ServerUnreachableError: Redis does not answer, or hangs.
         UnknownRunError: there is none, or more than one.
     """
+    deployment.check_store()  # its clients are patient: workers need that
     return Run(deployment.history.run(run)["run"], deployment)
 
 

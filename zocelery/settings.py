@@ -69,6 +69,7 @@ class RedisSettings(_Section):
     """Where results, gathers and the live state of runs are kept."""
 
     url: Url
+    timeout: float = Field(ge=2)
     expires: int = Field(gt=0)
     gather_expires: int = Field(gt=0)
 

@@ -8,12 +8,15 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache, partial
 from typing import Any
 
 from zocelery import store_scripts
-from zocelery.chords import NO_PART, PART_SCRIPT, Part
+from zocelery.chords import PART_SCRIPT
+from zocelery.endings import Ending, Endings, Settled
 from zocelery.leases import PREFIX, Leases
 from zocelery.records import Entry, FanRecord
+from zocelery.script_calls import ScriptArguments, ScriptCalls, run_together
 
 _PARTS = (
     "recipe",
@@ -42,6 +45,13 @@ KEPT_FANS = 1000
 def run_key(run: str, *parts: str) -> str:
     """Return the key of a part of a run's live state."""
     return ":".join((PREFIX + "run", run, *parts))
+
+
+@lru_cache(maxsize=100)
+def _keys_of_ends(run: str) -> tuple[str, ...]:
+    """Return the keys that the script of `settle` is given for every end."""
+    parts = ("finished", "counts", "events", "opened", "parked")
+    return (run_key(run), *(run_key(run, part) for part in parts))
 
 
 class RunStore:
@@ -177,45 +187,36 @@ class RunStore:
         keys = [self._key(run), *(self._key(run, part) for part in parts)]
         return int(self._withdraw(keys=keys, args=[node, *units]))
 
-    def finish_unit(
-        self,
-        run: str,
-        unit: str,
-        node: str,
-        state: str,
-        event: Mapping[str, Any],
-        entries: Sequence[tuple[str, Entry]] = (),
-        part: Part = NO_PART,
-    ) -> tuple[int, bool]:
-        """Record the end of a unit, its event and what it leaves for gathers.
+    def finish_units(self, run: str, endings: Sequence[Ending]) -> list[Settled]:
+        """Record how units have ended, in their order; each counts once.
 
-        Args:
-            run: the run's id.
-            unit: the unit's id.
-            node: the unit's node.
-            state: "done", "failed", "skipped" or "cancelled".
-            event: what live listeners are told.
-            entries: pairs of a gather's unit id and the entry that it shall find.
-            part: of a chord; it arrives as well unless it may complete the chord.
+        Each is recorded whole or not at all, but if this fails it is not known which.
 
         Returns:
-            How many units are still under way, and whether the part has arrived.
+            How the run stood after each.
         """
-        keys = [
-            self._key(run),
-            self._key(run, "finished"),
-            self._key(run, "counts"),
-            self._key(run, "events"),
-            self._key(run, "opened"),
-            self._key(run, "parked"),
-            *(self._key(run, "gather", gather) for gather, _ in entries),
-        ]
-        args = [unit, state, json.dumps(event), node]
+        calls = [self._settle_arguments(run, ending) for ending in endings]
+        if len(calls) == 1:
+            answers = [self._settle(keys=calls[0][0], args=calls[0][1])]
+        else:
+            answers = run_together(self.client, self._settle, calls)
+        return [Settled.of(answer) for answer in answers]
+
+    def endings(self, run: str) -> Endings:
+        """Return what records the ends of several units of the run in turn."""
+        calls = ScriptCalls(self.client, self._settle)
+        return Endings(calls, partial(self._settle_arguments, run))
+
+    def _settle_arguments(self, run: str, ending: Ending) -> ScriptArguments:
+        """Return the keys and arguments that `settle` takes for the end of a unit."""
+        part, entries = ending.part, ending.entries
+        gathers = (self._key(run, "gather", gather) for gather, _ in entries)
+        keys = [*part.keys, *_keys_of_ends(run), *gathers]
+        args = [len(part.keys), len(part.args), *part.args]
+        args += [ending.unit, ending.state, ending.told(), ending.node]
         for _, entry in entries:
             args += [entry.key, entry.dump()]
-        own = (len(part.keys), len(part.args), *part.args)
-        still_open, arrived = self._settle(keys=[*part.keys, *keys], args=[*own, *args])
-        return int(still_open), bool(arrived)
+        return keys, args
 
     def park_unit(
         self, run: str, unit: str, node: str, event: Mapping[str, Any]

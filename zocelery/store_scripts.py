@@ -70,12 +70,13 @@ local function rest(list, first)
 end
 local keys, args = tonumber(ARGV[1]), tonumber(ARGV[2])
 local open = finish(rest(KEYS, keys + 1), rest(ARGV, args + 3))[2]
-if keys == 0 then return {open, 0} end
+local parked = redis.call('SCARD', KEYS[keys + 6])
+if keys == 0 then return {open, 0, parked} end
 local size, more = redis.call('GET', KEYS[3]), redis.call('GET', KEYS[2])
 local all = size and tonumber(size) + tonumber(more or 0)
-if all and redis.call('SCARD', KEYS[4]) + 1 >= all then return {open, 0} end
+if all and redis.call('SCARD', KEYS[4]) + 1 >= all then return {open, 0, parked} end
 arrive(KEYS, rest(ARGV, 3))
-return {open, 1}
+return {open, 1, parked}
 """
 
 

@@ -27,6 +27,7 @@ from zocelery.catalogue import TaskKind, TaskSpec
 from zocelery.context import STATE_SECONDS, RunContext, get_context
 from zocelery.deliveries import DeliveredTask
 from zocelery.deployment import current_deployment
+from zocelery.endings import Endings
 from zocelery.errors import (
     PermanentError,
     ServerUnreachableError,
@@ -139,10 +140,27 @@ class RecipeTask(DeliveredTask):
         depth: str = "0",
     ) -> Any:
         """Run node `node` of run `run` on `payload`; all but it say where."""
+        return self.perform(payload, run, node, item, stream, depth)
+
+    def perform(
+        self,
+        payload: Any,
+        run: str,
+        node: str,
+        item: str = "",
+        stream: str = "",
+        depth: str = "0",
+        *,
+        endings: Endings | None = None,
+    ) -> Any:
+        """Do what calling the task does; with `endings` its end is one of these.
+
+        Then it is done, and may be acknowledged, when they have been settled.
+        """
         with log_context(run=run, node=node, item=item):
             place = Place(stream, item, int(depth))
             try:
-                answer = self._attempt(payload, run, node, place)
+                answer = self._attempt(payload, run, node, place, endings)
             except (Ignore, Reject, CeleryRetry):
                 raise
             except PASSING_ERRORS as error:  # not even the failure could be recorded
@@ -156,10 +174,17 @@ class RecipeTask(DeliveredTask):
             self.request.chord = None
             return answer
 
-    def _attempt(self, payload: Any, run: str, node: str, place: Place) -> Any:
+    def _attempt(
+        self,
+        payload: Any,
+        run: str,
+        node: str,
+        place: Place,
+        endings: Endings | None,
+    ) -> Any:
         context = self._context(run, node)
         unit = self._unit(node, place)
-        outbox = Outbox(context, unit)
+        outbox = Outbox(context, unit, endings=endings)
         try:
             return self._run(context, unit, outbox, payload)
         except (Ignore, Reject, CeleryRetry):

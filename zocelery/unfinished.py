@@ -6,8 +6,8 @@ import time
 from zocelery.context import RunContext
 from zocelery.deployment import Deployment
 from zocelery.open_programs import close_programs_later
-from zocelery.outbox import ENDING_SECONDS, ending_lease
 from zocelery.parking import parked_problems
+from zocelery.run_end import ENDING_SECONDS, ending_lease
 
 logger = logging.getLogger(__name__)
 LOST = (

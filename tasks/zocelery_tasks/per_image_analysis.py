@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
 from zocelery_tasks.spot_finding import SpotFinder, SpotFindingSettings, SpotTable
 from zocelery_tasks.strong_pixels import StrongPixels
 
+_STATISTICS = tuple(each.name for each in fields(SpotStatistics))
+
 
 @dataclass(frozen=True, eq=False)
 class ImageAnalysis:
@@ -47,7 +49,8 @@ class ImageAnalysis:
 
     def counts(self) -> dict[str, int | float]:
         """Return the number of spots found and the nine statistics, by name."""
-        return {"n_spots_found": self.n_spots_found, **asdict(self.statistics)}
+        statistics = {name: getattr(self.statistics, name) for name in _STATISTICS}
+        return {"n_spots_found": self.n_spots_found, **statistics}
 
     def spot_list(self) -> list[dict[str, Any]]:
         """Return the spots within the resolution limits, for JSON.
@@ -112,7 +115,7 @@ def analyse_image(
     )
     spots = _join(tables, image.detector.panels)
     kept = within_resolution(q, parameters.d_min, parameters.d_max)
-    chosen = spots.select(kept)
+    chosen = spots if kept.all() else spots.select(kept)
     statistics = spot_statistics(
         q[kept],
         chosen.intensity,
