@@ -115,8 +115,8 @@ def served_task(name: str) -> TaskSpec:
         raise ParameterError(f"bridge.services: there is no task {name!r}")
     if spec.kind not in SERVED_KINDS:
         raise ParameterError(
-            f"bridge.services: task {name!r} gathers many messages: let zocelery run "
-            "the whole recipe"
+            f"bridge.services: task {name!r} gathers many messages, and only a run of "
+            "the whole recipe knows which: let zocelery run it"
         )
     return spec
 

@@ -31,6 +31,7 @@ from tests.lims_rows import (
     JOB,
     SECOND_DCID,
     VISIT,
+    Site,
     add_second_grid,
 )
 from zocelery.cli import cli
@@ -181,17 +182,35 @@ def test_a_grid_pair_announced_as_dodal_does_with_duplicates_is_one_run():
     assert dead_letters() == []
 
 
+def is_recorded(run: dict[str, Any], **parameters: str) -> bool:
+    """Whether the LIMS has a run as its only job of that kind, all images with it."""
+    site, job = Site(current_lims()), run["parameters"]["ispyb_process"]
+    (row,) = site.rows("ProcessingJob", "recipe", "automatic", processingJobId=job)
+    (sweep,) = site.rows("ProcessingJobImageSweep", "startImage", processingJobId=job)
+    columns = ("parameterKey", "parameterValue")
+    given = dict(site.rows("ProcessingJobParameter", *columns, processingJobId=job))
+    mark = f"run {run['run']}"
+    marked = site.rows("ProcessingJobParameter", "parameterKey", parameterValue=mark)
+    assert len(marked) == 1  # however often it was announced
+    assert (row, sweep) == (("autoprocessing-xia2", 1), (1,))
+    return parameters.items() <= given.items()
+
+
 def test_a_rotation_is_analysed_from_its_start_and_processed_at_its_end():
     word = new_word()
     announce(DCID, "start", word, filename=None, start_frame_index=0)
     first = run_of(word)
-    announce(DCID, "end", word)
+    for _ in range(3):
+        announce(DCID, "end", word)
     rows = until(lambda: len(runs_with(word=word)) > 2 and runs_with(word=word))
     again, once, live = rows
     assert again["recipe"] == once["recipe"] == "autoprocessing-xia2"
     assert (live["recipe"], live["run"]) == ("per-image-analysis", first.id)
     assert "space_group" not in once["parameters"]
     assert again["parameters"]["space_group"] == "P43212"
+    assert is_recorded(once, pipeline="dials")
+    assert is_recorded(again, pipeline="dials", spacegroup="P43212")
+    assert "ispyb_process" not in live["parameters"]
     folders = [row["parameters"]["ispyb_working_directory"] for row in rows]
     assert [folder.rsplit("/")[-1] for folder in folders] == [r["run"] for r in rows]
 

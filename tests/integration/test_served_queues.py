@@ -20,6 +20,7 @@ from tests.bridge_site import (
 )
 from zocelery.catalogue import ELSEWHERE
 from zocelery.deployment import current_deployment
+from zocelery.errors import ServerUnreachableError
 from zocelery.submission import open_run, submit
 
 pytestmark = pytest.mark.usefixtures("serving")
@@ -30,7 +31,6 @@ SERVICES = {
     "legacy.echo": "echo",
     "legacy.fail": "fail",
     "legacy.watch": "file_watcher",
-    "legacy.gather": "collect",
 }
 RECIPE = {
     "1": {"service": "A service of Zocalo's", "queue": "somewhere", "output": 2},
@@ -112,10 +112,14 @@ def test_what_is_no_message_of_a_recipe_becomes_a_dead_letter(body: Any, reason:
     assert reason in headers["x-z-error"]
 
 
-def test_a_task_that_gathers_cannot_serve_a_queue_and_says_so():
-    send(wrapped(), "legacy.gather")
-    ((_, headers),) = until(lambda: dead_letters("legacy.gather"))
-    assert "'collect' gathers many messages" in headers["x-z-error"]
+def test_a_task_that_gathers_cannot_serve_a_queue_and_the_bridge_says_so_at_once(
+    tmp_path: Path,
+):
+    wrong = bridge(tmp_path, bridge_services={"reduce.x": "collect"})
+    with pytest.raises(ServerUnreachableError) as ended, wrong:
+        pass
+    told = "configuration: queue 'reduce.x': bridge.services: task 'collect' gathers"
+    assert told in str(ended.value)
 
 
 def test_a_task_that_fails_waits_as_a_dead_letter_with_its_message():

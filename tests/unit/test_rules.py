@@ -134,7 +134,29 @@ def test_xia2_runs_once_more_with_the_symmetry_that_is_known():
     assert known.parameters["space_group"] == "P43212"
     assert known.parameters["unit_cell"] == "78,78,37"
     assert (plain.urgency, known.urgency) == ("live", "reprocessing")
+    assert plain.job == {"pipeline": "dials"}
+    symmetry = {"spacegroup": "P43212", "unit_cell": "78,78,37"}
+    assert known.job == {"pipeline": "dials", **symmetry}
     assert plain.run_id(one) != known.run_id(one)
+
+
+@pytest.mark.parametrize("kind", ["serial_fixed", "serial_jet"])
+def test_the_hit_rate_of_serial_data_is_told_from_their_start(kind: str):
+    start, end = (scenario(kind=kind, event=event) for event in ("start", "end"))
+    assert recipes(start) == recipes(end) == ["ssx"]
+    (asked,), (again,) = (decisions(one)["serial"].invocations for one in (start, end))
+    assert asked.run_id(start) == again.run_id(end)
+    assert asked.parameters == {"live": True, "beamline": None}
+    known = scenario(kind=kind, space_group="P43212", unit_cell=(78, 78, 37))
+    (reduced,) = decisions(known)["serial"].invocations
+    assert reduced.parameters["reduce"] is True
+    assert reduced.parameters["unit_cell"] == "78,78,37"
+
+
+def test_a_chip_of_serial_crystals_is_no_grid_to_be_centred():
+    classes = {"grid": True, "serial_fixed": True}
+    found = {**looked_up(1, steps_x=5), "ispyb_dc_class": classes}
+    assert find_scenario(found).kind == "serial_fixed"
 
 
 def test_a_guid_asks_for_everything_anew():

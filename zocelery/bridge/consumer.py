@@ -24,6 +24,7 @@ from zocelery import pulse
 from zocelery.bridge.delivery import from_broker
 from zocelery.bridge.desk import Desk
 from zocelery.bridge.rehearsal import rehearse
+from zocelery.bridge.services import check_services
 from zocelery.celery import apply_topology
 from zocelery.deployment import Deployment
 from zocelery.errors import ConfigurationError
@@ -58,10 +59,12 @@ class Bridge:
         """Serve the queues that the settings of `deployment` name.
 
         Raises:
-            ConfigurationError: the broker is Redis, which Zocalo's clients do not know.
+            ConfigurationError: the broker is Redis, which Zocalo's clients do not know;
+                a queue of Zocalo's is to be served by a task that cannot.
         """
         if deployment.settings.broker.is_redis:
             raise ConfigurationError("the bridge needs RabbitMQ (broker.url)")
+        check_services(deployment.settings.bridge.services)
         self._app = app
         self._deployment = deployment
         self._settings = deployment.settings

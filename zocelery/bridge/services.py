@@ -1,5 +1,6 @@
 """Zocalo's service queues: each message becomes a task, or a run of its own."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
@@ -8,12 +9,25 @@ from pydantic import ValidationError
 from zocelery.bridge.delivery import Delivery
 from zocelery.bridge.request import read_object
 from zocelery.catalogue import ELSEWHERE, TaskKind, TaskSpec
-from zocelery.errors import ParameterError
+from zocelery.errors import ConfigurationError, ParameterError
 from zocelery.recipe import Node, Recipe, Start
 from zocelery.registry import current_catalogue
 from zocelery.serving import Envelope, publish_served, served_task
 from zocelery.settings import Settings
 from zocelery.submission import launch, prepare
+
+
+def check_services(services: Mapping[str, str]) -> None:
+    """Raise ConfigurationError unless each queue of `bridge.services` can be served.
+
+    A task that gathers cannot: it runs when all members are there, and how many they
+    are, and which, is known from the node that fans out, which somebody else has run.
+    """
+    for queue, name in services.items():
+        try:
+            served_task(name)
+        except ParameterError as error:
+            raise ConfigurationError(f"queue {queue!r}: {error}") from error
 
 
 def forward(app: Celery, settings: Settings, delivery: Delivery) -> None:

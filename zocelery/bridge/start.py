@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Celery
 
+from zocelery.bridge.recorded import record_job
 from zocelery.bridge.request import named_recipes
 from zocelery.context import get_context
 from zocelery.deployment import Deployment
@@ -52,6 +53,8 @@ class Wanted:
     """The name of one for those that rules ask for."""
     parameters: Mapping[str, Any]
     urgency: Urgency = "live"
+    job: Mapping[str, str] | None = None
+    """The parameters of the processing job as which it is recorded, if it is."""
 
 
 def wanted_runs(
@@ -136,9 +139,14 @@ def start_wanted(
             logger.info("Run %s is there already", wanted.run)
             return
         catalogue = load_catalogue(deployment.settings.queues)
+        parameters = wanted.parameters
+        prepared = prepare(recipe, parameters, catalogue)
+        if wanted.job is not None:
+            parameters = record_job(wanted.run, recipe.name, parameters, wanted.job)
+            prepared = prepare(recipe, parameters, catalogue)
         launch(
-            prepare(recipe, wanted.parameters, catalogue),
-            wanted.parameters,
+            prepared,
+            parameters,
             run_id=wanted.run,
             urgency=wanted.urgency,
             template=recipe,
@@ -195,7 +203,8 @@ def ruled_runs(
     for invocation in (i for decision in decisions for i in decision.invocations):
         run = invocation.run_id(scenario, guid)
         values = {**_of_run(parameters, run), **invocation.parameters}
-        yield Wanted(run, invocation.recipe, values, invocation.urgency)
+        job = invocation.job
+        yield Wanted(run, invocation.recipe, values, invocation.urgency, job)
 
 
 def _of_run(parameters: Mapping[str, Any], run: str) -> dict[str, Any]:

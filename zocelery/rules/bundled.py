@@ -18,6 +18,7 @@ from zocelery.rules.predicates import (
     is_mesh_3d,
     is_rotation,
     is_screening,
+    is_serial,
     is_start,
 )
 from zocelery.rules.scenario import Scenario
@@ -25,7 +26,7 @@ from zocelery.settings import current_settings
 
 XIA2 = "autoprocessing-xia2"
 """As processing jobs run it, recorded in the LIMS in the same way."""
-PIPELINES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+PIPELINES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "xia2/DIALS": (XIA2, {"pipeline": "dials"}),
     "xia2/3dii": (XIA2, {"pipeline": "3dii"}),
     "autoPROC": ("autoproc", {}),
@@ -90,14 +91,35 @@ def processing(scenario: Scenario) -> Iterator[Invocation]:
         if name == "fast_dp":
             parameters = {"image": first_image_of(scenario.parameters)}
         urgency: Urgency = "live" if name == first else "reprocessing"
-        yield Invocation(recipe, parameters, urgency=urgency, key=key)
+        job = dict(parameters) if recipe == XIA2 else None
+        yield Invocation(recipe, parameters, urgency=urgency, key=key, job=job)
         if recipe == XIA2 and scenario.space_group:
-            known = {"space_group": scenario.space_group, "unit_cell": _cell(scenario)}
-            both = {**parameters, **known}
-            yield Invocation(recipe, both, urgency="reprocessing", key=f"{key}:known")
+            yield _with_symmetry(scenario, parameters, f"{key}:known")
 
 
-RULES: tuple[Rule, ...] = (grid_scan_3d, grid_scan, per_image_analysis, processing)
+@rule("serial", when=is_serial & (is_start | is_end))
+def serial(scenario: Scenario) -> Iterator[Invocation]:
+    """Tell the hit rate while the images are being written.
+
+    They are indexed and merged at the end if the sample's cell is known.
+    """
+    cell = _cell(scenario)
+    known = {"space_group": scenario.space_group, "unit_cell": cell, "reduce": True}
+    parameters = {
+        "live": True,
+        "beamline": scenario.beamline,
+        **(known if cell else {}),
+    }
+    yield Invocation("ssx", parameters, key=f"serial:{scenario.dcid}")
+
+
+RULES: tuple[Rule, ...] = (
+    grid_scan_3d,
+    grid_scan,
+    per_image_analysis,
+    processing,
+    serial,
+)
 
 
 def images_of(parameters: Mapping[str, Any]) -> str:
@@ -134,13 +156,24 @@ def _file(parameters: Mapping[str, Any]) -> tuple[str, str]:
     return str(directory), str(pattern)
 
 
+def _with_symmetry(
+    scenario: Scenario, parameters: Mapping[str, str], key: str
+) -> Invocation:
+    """Return xia2 with the symmetry that the sample is said to have."""
+    symmetry = {"space_group": scenario.space_group, "unit_cell": _cell(scenario)}
+    names = {"spacegroup": scenario.space_group, "unit_cell": _cell(scenario)}
+    job = {**parameters, **{k: v for k, v in names.items() if v is not None}}
+    both = {**parameters, **symmetry}
+    return Invocation(XIA2, both, urgency="reprocessing", key=key, job=job)
+
+
 def _cell(scenario: Scenario) -> str | None:
     if scenario.unit_cell is None:
         return None
     return ",".join(f"{value:g}" for value in scenario.unit_cell)
 
 
-def _pipeline(name: str) -> tuple[str, Mapping[str, Any]]:
+def _pipeline(name: str) -> tuple[str, Mapping[str, str]]:
     if name not in PIPELINES:
         raise ParameterError(
             f"rules.pipelines: {name!r:.60} is none of {', '.join(PIPELINES)}"

@@ -28,6 +28,9 @@ class Invocation:
     key: str = ""
     """What is the same whenever the same work is asked for; by default data collection,
     event and recipe. Both events may ask for what is to be done once."""
+    job: Mapping[str, str] | None = None
+    """If given, the LIMS gets a processing job with these parameters, in its words, as
+    for what a user asks for."""
 
     def run_id(self, scenario: Scenario, guid: str | None = None) -> str:
         """Return the id of its run: the same each time, or for each `guid`."""

@@ -12,15 +12,16 @@ EVENT = "event"
 """The parameter in which GDA and dodal say what happens."""
 EVENTS = ("start", "end")
 KINDS = (
-    "grid",
     "serial_fixed",
     "serial_jet",
+    "grid",
     "diamond_anvil_cell",
     "characterization",
     "screening",
     "rotation",
 )
-"""The first of them that is true of a data collection is its kind."""
+"""The first of them that is true of a data collection is its kind: a chip of serial
+crystals is scanned as a grid, and has no centre."""
 _LIMS_NAMES = {"screening": "screen"}
 
 
