@@ -102,7 +102,7 @@ def parse_case(text: str, name: str) -> Case2D | Case3D:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputFileError(f"{name}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise InputFileError(f"{name}: one object is expected, with data and steps")

@@ -109,9 +109,9 @@ class StoredImages:
         """Raise NotReadyError unless image `index`, from 0, has been written."""
         if index >= self.count():
             raise NotReadyError(f"{self._label()} has {self.count()} images by now")
-        item = self.found().item
+        found = self.found()
         if self._storage is not None and not self._storage.is_virtual:
-            if not self._storage.holds(item, index):
+            if not self._storage.holds(found, index):
                 raise NotReadyError(f"{self._label()}: image {index + 1} not written")
             return
         sources = self._source_map().get(index)
@@ -155,11 +155,14 @@ class Storage:
         self._is_compact = layout == h5py.h5d.COMPACT
         self._chunks = FrameChunks(item) if item.chunks else None
 
-    def holds(self, item: h5py.Dataset, index: int) -> bool:
+    def holds(self, found: Found, index: int) -> bool:
         """Whether all of an image is in the file: chunks come when they are written."""
         if self._chunks is None:
-            return self._is_compact or item.id.get_offset() is not None
-        return self._chunks.hold(item, index)
+            return self._is_compact or found.item.id.get_offset() is not None
+        held = self._chunks.hold(found.item, index)
+        return held and (
+            not found.file.is_live or self._chunks.reach(found.item, index)
+        )
 
 
 def _virtual_map(item: h5py.Dataset) -> Iterator[tuple[int, str, str, int]]:

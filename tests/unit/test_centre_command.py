@@ -87,6 +87,7 @@ def test_pictures_are_drawn_on_demand(tmp_path: Path) -> None:
     ("document", "told"),
     [
         ("{", "-: not JSON"),
+        (100_000 * "[", "-: not JSON: maximum recursion depth"),
         ("[1]", "one object"),
         ({}, "data is missing"),
         ({**LINE, "steps": [4, 2]}, "steps 4 x 2 need 8 values in data, not 4"),

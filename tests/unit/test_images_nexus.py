@@ -237,6 +237,29 @@ def test_each_image_may_have_its_wavelength(read):
         read(too_few, image_number=3)
 
 
+def test_a_spectrum_is_not_taken_for_the_wavelengths_of_images(read):
+    def change(detector):
+        replace(detector.parent, "beam/incident_wavelength", [0.9, 0.8])
+        detector.parent["beam/incident_wavelength_weights"] = [0.7, 0.3]
+
+    assert read(change, image_number=2).beam.wavelength == 0.9
+
+
+def test_the_entry_of_the_collection_is_found_among_others(read):
+    def change(detector):
+        other = nexus_group(detector.file, "a_log", "NXentry")
+        other["definition"] = "NXarchive"
+
+    assert read(change).beam.wavelength == 1
+
+
+def test_a_camera_beside_the_detector_is_not_taken_for_it(read):
+    def change(detector):
+        nexus_group(detector.parent, "a_camera", "NXdetector")["data"] = np.zeros(3)
+
+    assert read(change).detector.panel.distance == 100
+
+
 def test_the_wavelength_may_stand_with_the_sample(read):
     def change(detector):
         del detector.parent["beam"]

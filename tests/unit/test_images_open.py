@@ -58,6 +58,13 @@ def test_other_files_are_no_images(tmp_path, content, complaint):
             look(file)
 
 
+def test_what_is_compressed_but_no_image_is_said_to_be_none(tmp_path):
+    file = tmp_path / "x.dm4.gz"
+    file.write_bytes(gzip.compress(b"\0\0\0\4 a Gatan image"))
+    with pytest.raises(ImageError, match=r"neither a CBF.*the backend dials opens"):
+        open_image(file)
+
+
 def test_folders_and_missing_files_are_no_images(tmp_path):
     with pytest.raises(ImageError, match="image 1: Is a directory"):
         open_image(tmp_path)

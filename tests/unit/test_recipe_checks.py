@@ -142,6 +142,14 @@ def test_unknown_tasks_and_queues_are_named() -> None:
     assert third.startswith("node 'c': wrapper 'xia3' is not known")
 
 
+def test_a_node_that_names_nobody_is_told_so() -> None:
+    assert problems(named({"a": {"parameters": {"x": 1}}}), CATALOGUE) == [
+        "node 'a': names no task, wrapper or queue: nobody would do its work"
+    ]
+    (problem,) = problems(named({"a": {"service": "Nobody"}}), CATALOGUE)
+    assert problem.startswith("node 'a': no task is known for service 'Nobody'")
+
+
 def test_queues_that_others_serve_are_known() -> None:
     recipe = named({"a": {"queue": "elsewhere", "output": "b"}, "b": {"topic": "x"}})
     check_recipe(recipe, CATALOGUE)

@@ -6,6 +6,7 @@ stdout carries results (JSON lines with --json), stderr messages. Exit code 0: d
 
 import os
 import signal
+import socket
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -20,6 +21,7 @@ INTERRUPTED = 130
 TERMINATED = 143
 SERVER_LIBRARIES = ("redis.", "kombu.", "amqp.")
 """What they raise while a command runs says that a server has gone."""
+_NOBODY_ANSWERS = (ConnectionError, TimeoutError, socket.gaierror)
 _HOMES = {
     "bridge": "bridge",
     "cancel": "runs",
@@ -112,11 +114,32 @@ def main() -> None:
         click.echo("Interrupted", err=True)
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone: not our mistake
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
     except Exception as error:
-        if not type(error).__module__.startswith(SERVER_LIBRARIES):
+        if isinstance(error, OSError) and not isinstance(error, _NOBODY_ANSWERS):
+            sys.exit(_say_refused(error))
+        if not isinstance(error, _NOBODY_ANSWERS) and not _is_of_servers(error):
             raise
         click.echo(f"Error: cannot reach a server: {printable(error)}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_of_servers(error: Exception) -> bool:
+    return type(error).__module__.startswith(SERVER_LIBRARIES)
+
+
+def _drop_output() -> None:
+    """Keep Python from writing once more, at its end, what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say_refused(error: OSError) -> int:
+    """Say what the system refused (a full disk, a long name); return the exit code."""
+    _drop_output()
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        reason = f"{error.filename}: {reason}"
+    click.echo(f"Error: {printable(reason)}", err=True)
+    return 1

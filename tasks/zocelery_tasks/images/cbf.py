@@ -159,7 +159,10 @@ def _shape(file: Path, fields: dict[str, str]) -> tuple[int, int]:
     if "X-Binary-Size-Third-Dimension" in fields and (
         _number(file, fields, "X-Binary-Size-Third-Dimension") > 1
     ):
-        raise ImageError(f"{file}: detectors of several panels are not supported")
+        raise ImageError(
+            f"{file}: detectors of several panels in one section are not supported: "
+            "the backend dials may read them"
+        )
     if min(slow, fast) < 1 or elements != slow * fast:
         raise ImageError(f"{file}: {elements} pixels are no image of {fast} x {slow}")
     return slow, fast
@@ -177,7 +180,10 @@ def _conversion(file: Path, mime: str) -> str:
     match = _CONVERSION.search(mime)
     conversion = match[1] if match else "x-CBF_NONE"
     if conversion not in ("x-CBF_BYTE_OFFSET", "x-CBF_NONE"):
-        raise ImageError(f"{file}: compression {conversion} is not supported")
+        raise ImageError(
+            f"{file}: compression {conversion} is not supported: the backend dials may "
+            "read it"
+        )
     return conversion
 
 

@@ -32,7 +32,7 @@ class Collection:
         self.master = master
         entry = _entry(Node(master, master.handle))
         instrument = _child(entry, "NXinstrument", "instrument")
-        self._detector = DetectorEntry(_child(instrument, "NXdetector", "detector"))
+        self._detector = DetectorEntry(_detector(instrument))
         self._frames = find_frames(entry)
         self._wavelengths = _wavelengths(entry, instrument)
 
@@ -101,13 +101,26 @@ def open_collection(file: Path) -> Collection:
 
 
 def _entry(root: Node) -> Node:
+    """Return the entry of the collection: files may hold others as well."""
     entries = list(root.children("NXentry"))
     if entries:
-        return entries[0]
+        return next(filter(_is_nxmx, entries), entries[0])
     found = root.find("entry")
     if found is None or not isinstance(found.item, h5py.Group):
         raise ImageError(f"{root.file.path} has no NXentry")
     return found
+
+
+def _is_nxmx(entry: Node) -> bool:
+    return entry.text("definition") == "NXmx"
+
+
+def _detector(instrument: Node) -> Node:
+    """Return the detector, which may stand beside cameras and diodes."""
+    for node in instrument.children("NXdetector"):
+        if any(node.children("NXdetector_module")):
+            return node
+    return _child(instrument, "NXdetector", "detector")
 
 
 def _child(parent: Node, nx_class: str, name: str) -> Node:
@@ -120,11 +133,17 @@ def _child(parent: Node, nx_class: str, name: str) -> Node:
 
 
 def _wavelengths(entry: Node, instrument: Node) -> list[float]:
-    """Return the wavelength in Å: one for all images, or one for each."""
+    """Return the wavelength in Å: one for all images, or one for each.
+
+    Several with weights are the spectrum of a beam, of which DIALS takes the first.
+    """
     found = list(_wavelength_nodes(entry, instrument))
     if found:
         factor = found[0].factor(angstrom_per, "angstrom")
         wavelengths = found[0].numbers() * factor
+        beam = Node(found[0].file, found[0].item.parent)
+        if beam.find("incident_wavelength_weights") is not None:
+            wavelengths = wavelengths[:1]
     else:
         energy = instrument.number("detector/detectorSpecific/photon_energy")
         if not energy:

@@ -49,6 +49,7 @@ class FrameStorage:
         self._layout = plist.get_layout()
         self._unknown_filter = _unknown_filter(plist)
         self._dtype = dataset.dtype
+        self._pixel_type = _TYPES.get(self._dtype.name)
         self._chunks: tuple[int, ...] | None = dataset.chunks
         self._frame_chunks = FrameChunks(dataset) if self._chunks else None
         self._compression = _compression(plist)
@@ -70,10 +71,10 @@ class FrameStorage:
         Raises:
             ImageError: if they are no integers of up to 32 bits.
         """
-        name = self._dtype.name
-        if name not in _TYPES:
+        if self._pixel_type is None:
+            name = self._dtype.name
             raise ImageError(f"{self.node} has pixels of type {name}, not counts")
-        return _TYPES[name]
+        return self._pixel_type
 
     def read(self, index: int, buffers: PixelBuffers) -> Pixels:
         """Return the pixels of the frame with a 0-based index, shape (slow, fast).
@@ -92,8 +93,16 @@ class FrameStorage:
             if self._decoder is None or not self._decode(index, pixels, buffers):
                 self._read_by_hdf5(index, pixels)
         except (OSError, ImageError) as error:
+            if self._is_beyond_end(index):
+                raise ImageError(f"{place}: behind the end of its file") from error
             raise ImageError(f"{place}: {error}") from error
         return pixels
+
+    def _is_beyond_end(self, index: int) -> bool:
+        """Whether a frame that cannot be read is not all in the file: half copied."""
+        dataset = self.node.item
+        is_chunked = self._frame_chunks is not None
+        return is_chunked and not FrameChunks(dataset).reach(dataset, index)
 
     def _is_written(self, index: int) -> bool:
         """Whether there is anything in the file: HDF5 itself answers fill values."""

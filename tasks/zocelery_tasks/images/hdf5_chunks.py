@@ -1,5 +1,6 @@
 """Which frames of a dataset in chunks are in its file."""
 
+import time
 from pathlib import Path
 
 import h5py
@@ -8,6 +9,8 @@ import numpy as np
 _NO_ROOM = np.empty(0, np.uint8)
 _NOT_THERE = "not allocated"
 """In what HDF5 says of a chunk that has not been written."""
+_SEARCH_SHARE = 4.0
+"""A search that takes a second is made every four: a million frames take one."""
 
 
 class FrameChunks:
@@ -23,6 +26,9 @@ class FrameChunks:
         """First pixels of a frame's first and last chunk, one if that is the same."""
         self._has_begun = False
         """Whether any chunk has been seen."""
+        self._inside: set[tuple[int, ...]] = set()
+        """Corners of chunks that have been found to end before the file does."""
+        self._next_search = 0.0
 
     def hold(self, dataset: h5py.Dataset, index: int) -> bool:
         """Whether a frame has been written: HDF5 itself would answer fill values.
@@ -31,12 +37,46 @@ class FrameChunks:
             dataset: the dataset as it is by now.
             index: of the frame, 0-based.
         """
+        return all(
+            self._has_chunk(dataset, corner) for corner in self._corners_of(index)
+        )
+
+    def reach(self, dataset: h5py.Dataset, index: int) -> bool:
+        """Whether the file reaches to the end of a frame that it holds.
+
+        While a file is being written (SWMR) HDF5 does not look, and reads zeros from
+        behind its end: of a copy under way, for instance. Where a chunk lies it only
+        tells by going through all of them: this is done for all frames at once, and
+        takes no more than a part of the time.
+
+        Args:
+            dataset: the dataset as it is by now, in a file that is being written.
+            index: of the frame, 0-based; it has been written.
+        """
+        corners = self._corners_of(index)
+        if not self._inside.issuperset(corners):
+            now = time.monotonic()
+            if now >= self._next_search:
+                self._find_inside(dataset)
+                took = time.monotonic() - now
+                self._next_search = now + _SEARCH_SHARE * took
+        return self._inside.issuperset(corners)
+
+    def _find_inside(self, dataset: h5py.Dataset) -> None:
+        size, ends = Path(dataset.file.filename).stat().st_size, set(self._corners)
+
+        def _note(info: h5py.h5d.StoreInfo) -> None:
+            corner = info.chunk_offset
+            if info.byte_offset + info.size <= size and corner[-2:] in ends:
+                self._inside.add(corner)
+
+        dataset.id.chunk_iter(_note)
+
+    def _corners_of(self, index: int) -> list[tuple[int, ...]]:
         start: tuple[int, ...] = ()
         if len(self._chunk) == 3:
             start = (index // self._chunk[0] * self._chunk[0],)
-        return all(
-            self._has_chunk(dataset, (*start, *corner)) for corner in self._corners
-        )
+        return [(*start, *corner) for corner in self._corners]
 
     def _has_chunk(self, dataset: h5py.Dataset, corner: tuple[int, ...]) -> bool:
         """Whether the chunk with its first pixel at `corner` has been written.

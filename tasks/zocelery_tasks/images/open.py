@@ -13,6 +13,7 @@ from zocelery_tasks.images.smv import is_smv
 from zocelery_tasks.images.smv_image import smv_image
 
 _HEAD = 64
+_UNKNOWN = "neither a CBF, SMV nor HDF5 image (the backend dials opens others)"
 _UNEXPECTED = (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError)
 """What h5py and numpy raise when a file is damaged in ways that nobody foresaw."""
 
@@ -73,8 +74,7 @@ def is_hdf5(file: Path) -> bool:
         return True
     if _may_be_lone(head):
         return False
-    what = "neither a CBF, SMV nor HDF5 image" if head else "empty"
-    raise ImageError(f"{file}: {what}")
+    raise ImageError(f"{file}: {_UNKNOWN if head else 'empty'}")
 
 
 def _may_be_lone(head: bytes) -> bool:
@@ -89,6 +89,8 @@ def _lone_image(file: Path, image_number: int, buffers: PixelBuffers | None) -> 
     content = read_whole(file)
     if is_smv(content):
         return smv_image(file, content, image_number, buffers)
+    if not content.startswith(CBF_SIGNATURE):
+        raise ImageError(f"{file}: {_UNKNOWN}")
     return cbf_image(file, content, image_number, buffers)
 
 
