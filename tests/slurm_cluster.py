@@ -61,6 +61,14 @@ NodeName={host} NodeAddr={loopback} CPUs={cpus} RealMemory=2000 State=UNKNOWN
 PartitionName=usual Nodes=ALL Default=YES MaxTime=60 DefMemPerNode=400 PriorityTier=1
 PartitionName=urgent Nodes=ALL MaxTime=60 DefMemPerNode=400 PriorityTier=9
 """
+CGROUPS = Path("/sys/fs/cgroup")
+CGROUP_CONFIGURATION = f"""
+CgroupPlugin=cgroup/v1
+CgroupAutomount=no
+CgroupMountpoint={CGROUPS}
+ConstrainRAMSpace=yes
+AllowedSwapSpace=0
+"""
 Process = AbstractContextManager["subprocess.Popen[bytes]"]
 
 
@@ -72,6 +80,13 @@ def missing_programs() -> str:
     return f"Slurm is not installed ({', '.join(missing)})" if missing else ""
 
 
+def missing_cgroups() -> str:
+    """Return why the kernel cannot limit the memory of jobs, or ""."""
+    folder = CGROUPS / "memory"  # version 2 needs systemd
+    can = os.access(folder / "memory.limit_in_bytes", os.W_OK)
+    return "" if can else f"{folder} (version 1 of cgroups) is not there for us"
+
+
 def _find(program: str) -> str | None:
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
     return shutil.which(program, path=path)
@@ -80,8 +95,13 @@ def _find(program: str) -> str | None:
 class SlurmCluster:
     """Controller, node and web service, each of which can be killed and started."""
 
-    def __init__(self, folder: Path, remembered: int = 300) -> None:
-        """Prepare a cluster in `folder`, that forgets jobs after `remembered` s."""
+    def __init__(
+        self, folder: Path, remembered: int = 300, *, has_cgroups: bool = False
+    ) -> None:
+        """Prepare a cluster in `folder`, that forgets jobs after `remembered` s.
+
+        With `has_cgroups` the kernel limits the memory of jobs, else Slurm looks at it.
+        """
         self.folder = folder
         self.host = socket.gethostname().partition(".")[0]
         self.rest_port = servers.free_port()
@@ -92,8 +112,13 @@ class SlurmCluster:
         for name in ("munge.key", "jwt.key"):
             (folder / name).write_bytes(secrets.token_bytes(64))
             (folder / name).chmod(0o600)
+        text = CONFIGURATION
+        if has_cgroups:
+            text = text.replace("task/none", "task/cgroup")
+            text = text.replace("JobAcctGatherParams=OverMemoryKill\n", "")
+            (folder / "cgroup.conf").write_text(CGROUP_CONFIGURATION)
         (folder / "slurm.conf").write_text(
-            CONFIGURATION.format(
+            text.format(
                 host=self.host,
                 loopback=servers.LOOPBACK,
                 controller_port=servers.free_port(),
@@ -267,14 +292,16 @@ class _Running(AbstractContextManager["subprocess.Popen[bytes]"]):
 
 
 @contextmanager
-def running_cluster(remembered: int = 300) -> Iterator[SlurmCluster]:
+def running_cluster(
+    remembered: int = 300, *, has_cgroups: bool = False
+) -> Iterator[SlurmCluster]:
     """Yield a cluster that takes jobs."""
     # not below pytest's own folder, which nobody else may enter: slurmrestd is nobody
     with tempfile.TemporaryDirectory(
         prefix="zocelery-slurm-", ignore_cleanup_errors=True
     ) as name:
         Path(name).chmod(0o755)
-        cluster = SlurmCluster(Path(name), remembered)
+        cluster = SlurmCluster(Path(name), remembered, has_cgroups=has_cgroups)
         try:
             cluster.start()
             yield cluster

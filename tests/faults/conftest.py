@@ -53,6 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def whole(site: Site) -> Site:
     """The shared site with everything in it running."""
+    site.start_missing_servers()
     site.start_workers()
     return site
 

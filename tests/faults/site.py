@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 FACILITY = HERE / "facility"
 READY_SECONDS = 300.0
 PATIENCE_SECONDS = 250.0
+TIMEOUT = "ZOCELERY_REDIS_TIMEOUT"
 
 
 def wait_until(
@@ -61,6 +62,10 @@ class RedisServer:
         self.process = self._running.__enter__()
         servers.wait_for_port(self._port, self.process, log)
 
+    def is_running(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._running is not None
+
     def kill(self) -> None:
         """End the server as a crash would."""
         self.process.kill()
@@ -71,6 +76,15 @@ class RedisServer:
         if self._running is not None:
             self._running.__exit__(None, None, None)
             self._running = None
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let the server do nothing at all as long as the context lasts."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def forget(self) -> None:
         """Remove what the server has kept."""
@@ -91,10 +105,15 @@ class RabbitServer:
 
     def start(self) -> None:
         """Start the server with what it had kept."""
-        self._running = servers.private_rabbitmq(
+        running = servers.private_rabbitmq(
             self._folder, self._port, options=self._options
         )
-        self._running.__enter__()
+        running.__enter__()
+        self._running = running
+
+    def is_running(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._running is not None
 
     def kill(self) -> None:
         """End the server as a crash would."""
@@ -212,6 +231,7 @@ class Site:
             ),
             "ZOCELERY_REDIS_URL": self.redis.url,
             "ZOCELERY_BROKER_URL": self.rabbitmq.url,
+            TIMEOUT: "2",
             "ZOCELERY_HISTORY_URL": f"sqlite:///{self.history}",
             "ZOCELERY_WORKERS_JANITOR_INTERVAL": "0.5",
             "ZOCELERY_WORKERS_WATCH_LEASE": "2",
@@ -244,6 +264,12 @@ class Site:
         """Start Redis and what starts workers again; the broker is another's."""
         self.redis.start()
         self._supervisor.start()
+
+    def start_missing_servers(self) -> None:
+        """Start what a case that broke off has left stopped."""
+        for server in (self.rabbitmq, self.redis):
+            if not server.is_running():
+                server.start()
 
     def start_workers(self) -> None:
         """Start every worker that does not run and wait until all take messages."""

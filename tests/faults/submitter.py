@@ -5,14 +5,20 @@ takes; each line on stdout is `{"run": ID}` or `{"error": TEXT}`.
 """
 
 import json
+import os
 import sys
 
+from zocelery import versions
 from zocelery.errors import ZoceleryError
-from zocelery.submission import submit
 
 
 def main() -> None:
-    """Submit until stdin ends."""
+    """Submit until stdin ends, as what version `FAULTS_VERSION` says."""
+    version = os.environ.get("FAULTS_VERSION", versions.MESSAGE_VERSION)
+    versions.MESSAGE_VERSION = int(version)
+    # Others take the number from there when they are imported.
+    from zocelery.submission import submit
+
     for line in sys.stdin:
         request = json.loads(line)
         try:

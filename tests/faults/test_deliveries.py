@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.duplicates import messages_in
 from tests.faults.site import Site, Worker, running_site, wait_until
+from zocelery.endings import Ending
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 Start = list[list[Any]]
@@ -31,7 +32,7 @@ def test_a_task_that_kills_its_worker_is_parked_after_three_deliveries(
     tmp_path: Path,
     is_full: bool,
 ):
-    if pool == "solo" and not is_full:
+    if pool != "prefork" and not is_full:
         pytest.skip("takes its time: --faults=full")
     log = tmp_path / "journal"
     poison = {"task": "faults.poison", "parameters": {"journal": str(log)}}
@@ -172,11 +173,11 @@ def test_a_member_that_could_not_be_published_is_not_waited_for(whole: Site):
     try:
         store.open_units(run, "a", ["parent"])
         store.open_units(run, "b", ["one", "two", "three"])
-        store.finish_unit(run, "one", "b", "done", {})
+        store.finish_units(run, [Ending("one", "b", "done", {})])
         assert store.withdraw_units(run, "b", ["one", "two", "three"]) == 2
         assert store.open_count(run) == 1
         # it had gone out after all, and the rest is sent in the next try
-        store.finish_unit(run, "two", "b", "done", {})
+        store.finish_units(run, [Ending("two", "b", "done", {})])
         assert store.open_units(run, "b", ["one", "two", "three"]) == 1
         assert store.open_count(run) == 2
         assert store.counts(run)["b"] == {"total": 3, "done": 2}

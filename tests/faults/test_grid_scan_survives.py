@@ -15,6 +15,7 @@ from tests.faults.duplicates import everything_twice
 from tests.faults.grid_run import GridRun, Outcome, Scan
 from tests.faults.outcomes import assert_no_twins, assert_same
 from tests.faults.site import Site, wait_until
+from zocelery.errors import ServerUnreachableError
 from zocelery.run import Run
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -76,6 +77,13 @@ def crash_redis(site: Site) -> None:
     site.redis.start()
 
 
+def hang_redis(site: Site) -> None:
+    with site.redis.hanging():
+        for _ in range(3):  # each for redis.timeout: all that was asked is asked again
+            with pytest.raises(ServerUnreachableError):
+                site.deployment.check_store()
+
+
 FAULTS: list[Callable[[Site], None]] = [
     kill_a_child,
     kill_the_images_worker,
@@ -87,6 +95,7 @@ FAULTS: list[Callable[[Site], None]] = [
     restart_rabbitmq,
     crash_rabbitmq,
     crash_redis,
+    hang_redis,
 ]
 
 
@@ -178,12 +187,14 @@ def test_the_history_is_away_for_a_while(
     home = whole.history.parent
     away = home.rename(home.with_name("away"))
     store = whole.deployment.store
-    wait_until(lambda: not grid.is_feeding(), "the last image")
-    total = len(scan.files)
-    wait_until(lambda: grid.images_done() == total, "the images")
-    wait_until(lambda: grid.journal_of("tally"), "the gather")
-    assert store.state(grid.run.id) == "running"
-    away.rename(home)
+    try:
+        wait_until(lambda: not grid.is_feeding(), "the last image")
+        total = len(scan.files)
+        wait_until(lambda: grid.images_done() == total, "the images")
+        wait_until(lambda: grid.journal_of("tally"), "the gather")
+        assert store.state(grid.run.id) == "running"
+    finally:
+        away.rename(home)
     assert_same(grid.outcome(), undisturbed)
     assert_no_twins(grid)
 

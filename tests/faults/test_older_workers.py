@@ -1,5 +1,6 @@
 """Workers that lack a task: what they cannot do waits, and their runs say so."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ REFUSED = "refused: unknown task 'faults.step'; it waits as dead letter "
 def an_old_worker(site: Site, queues: str) -> Iterator[None]:
     """Let a worker serve `queues` that has nothing of the facility's."""
     worker = site.add_worker("old", queues, "threads", 2)
-    worker.environment = {**site.environment, "PYTHONPATH": ""}
+    without = os.environ.get("PYTHONPATH", "")
+    worker.environment = {**site.environment, "PYTHONPATH": without}
     worker.start()
     try:
         worker.await_ready()

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from tests.faults.duplicates import consumers_of, messages_in
 from tests.faults.site import Site, Worker, wait_until
+from tests.faults.test_deliveries import recipe
 from tests.faults.test_shutdown import Work, says
 from zocelery import servers
 from zocelery.celery import celery_settings, make_app
@@ -100,6 +101,16 @@ def waits_for_what_runs_when_told_to_quit(
     return work.words == ["start", "end"]
 
 
+def keeps_the_urgency_of_its_run(
+    site: Site, victim: Victim, folder: Path, settings: dict[str, Any]
+) -> bool:
+    victim("threads", **settings)
+    first = {"task": "faults.step", "output": "b"}
+    document = recipe([["a", {"x": 1}]], a=first, b={"task": "faults.urgency"})
+    priority = site.deployment.settings.priority
+    return bool(site.submit(document).result(250) == priority.live > 0)
+
+
 PROMISES: list[tuple[Outcome, dict[str, Any]]] = [
     (keeps_the_message_of_a_killed_worker, {"task_acks_late": False}),
     (runs_again_what_a_killed_child_did, {"task_reject_on_worker_lost": False}),
@@ -109,6 +120,7 @@ PROMISES: list[tuple[Outcome, dict[str, Any]]] = [
         {"worker_enable_prefetch_count_reduction": True},
     ),
     (waits_for_what_runs_when_told_to_quit, {"worker_soft_shutdown_timeout": 0.0}),
+    (keeps_the_urgency_of_its_run, {"task_inherit_parent_priority": False}),
 ]
 
 
@@ -130,10 +142,12 @@ def test_a_worker_keeps_its_promise_only_with_the_setting(
 
 
 @contextmanager
-def an_app(site: Site, **without: Any) -> Iterator[Celery]:
+def an_app(
+    site: Site, variables: Mapping[str, str] | None = None, /, **without: Any
+) -> Iterator[Celery]:
     """Yield the app of the site with some settings changed; it is nobody's default."""
     usual = current_app._get_current_object()
-    app = make_app(load_settings(variables=site.environment))
+    app = make_app(load_settings(variables=variables or site.environment))
     app.conf.update(without)
     usual.set_current()
     yield app

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.slurm_cluster import SlurmCluster, missing_programs, running_cluster
+from tests.slurm_cluster import (
+    SlurmCluster,
+    missing_cgroups,
+    missing_programs,
+    running_cluster,
+)
 from tests.unit.benches import Heard, settings
 from zocelery.cluster_settings import SlurmSettings
 from zocelery.desk import NoDesk
@@ -383,6 +388,19 @@ def preempt(cluster: SlurmCluster, job: str) -> None:
     )
 
 
+def test_a_job_that_slurm_gives_no_more_time_has_taken_too_long(
+    desk: Desk, cluster: SlurmCluster
+) -> None:
+    work = Running(desk, ["sh", "-c", "echo up; sleep 100"])
+    wait_until(lambda: "up" in desk.log or work.error)
+    job = str(desk.kept["jobs"]["0"]["id"])
+    cluster.call("scontrol", "update", f"JobId={job}", "EndTime=now+1")
+    raised = work.end(180)  # Slurm looks at all limits once in half a minute
+    assert isinstance(raised, ProgramError)
+    assert f"took longer than job {job} may (Slurm: TIMEOUT)" in str(raised)
+    assert desk.rows[0]["state"] == "timeout"
+
+
 @pytest.mark.parametrize(
     ("disturb", "error", "state"),
     [
@@ -413,6 +431,18 @@ def test_a_job_that_takes_too_much_memory_is_told_so(desk: Desk) -> None:
     script = "x = b'x' * 400_000_000; import time; time.sleep(60)"
     with pytest.raises(ProgramError, match=r"Slurm: .*xceeded (job )?memory limit"):
         run(desk, [sys.executable, "-c", script], cluster={"memory_per_node": 100})
+
+
+@pytest.mark.skipif(bool(missing_cgroups()), reason=missing_cgroups() or "there")
+def test_a_job_that_the_kernel_gives_no_more_memory_is_told_so(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "x = b'x' * 400_000_000; import time; time.sleep(60)"
+    with running_cluster(has_cgroups=True) as limited:
+        monkeypatch.setenv("SLURM_CONF", limited.environment["SLURM_CONF"])
+        with pytest.raises(ProgramError, match=r"with its job 1 \(Slurm: OUT_OF_MEM"):
+            run(desk, [sys.executable, "-c", script], cluster={"memory_per_node": 100})
+    assert desk.rows[0]["state"] == "out_of_memory"
 
 
 @pytest.mark.parametrize("place", ["slurm", "rest"])
