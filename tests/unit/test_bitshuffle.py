@@ -102,14 +102,32 @@ def test_all_pixels_come_through(tmp_path, asked_hdf5, options, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mean", [0, 0.1, 3, 12, 60, 100, 1000, 40000])
 def test_few_and_many_photons_come_through(tmp_path, library, dtype, mean):
-    """Blocks of 128 pixels: of few bits, of more, and with single high ones."""
+    """Blocks of few bits, of more, and with single high ones; of all sizes.
+
+    256 pixels are put together at once: in some blocks a rest is left.
+    """
     random = np.random.default_rng(7)
     limits = np.iinfo(dtype)
     pixels = random.poisson(mean, (70, 128)).clip(0, limits.max).astype(dtype)
     pixels[::7, 40:44] = limits.max
     pixels[::9, 77] = limits.min
     pixels[5::9, 78] = min(limits.max, 5 * 256 + 17)
-    options = dict(hdf5plugin.Bitshuffle(nelems=128, cname="lz4"))
+    for n_pixels in (128, 248, 256, 264, 504, 512, 4096, 8952):
+        options = dict(hdf5plugin.Bitshuffle(nelems=n_pixels, cname="lz4"))
+        answer = np.full_like(pixels, 1)
+        library.bitshuffle_lz4(compressed(tmp_path, pixels, **options), answer)
+        assert np.array_equal(answer, pixels), n_pixels
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_bit_of_every_pixel_comes_to_its_place(tmp_path, library, dtype):
+    """One bit in a block: whether its plane is seen, and where it goes."""
+    n_bits = 8 * np.dtype(dtype).itemsize
+    pixels = np.zeros((n_bits, 264, 264), f"u{n_bits // 8}")
+    for bit in range(n_bits):
+        np.fill_diagonal(pixels[bit], 1 << bit)
+    pixels = pixels.view(dtype).reshape(-1, 264)
+    options = dict(hdf5plugin.Bitshuffle(nelems=264, cname="lz4"))
     answer = np.full_like(pixels, 1)
     library.bitshuffle_lz4(compressed(tmp_path, pixels, **options), answer)
     assert np.array_equal(answer, pixels)

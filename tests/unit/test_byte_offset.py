@@ -55,3 +55,22 @@ def test_unsigned_pixels_above_the_signed_range_come_back():
 def test_no_more_pixels_are_written_than_there_is_room_for():
     stream = encode_byte_offset(range(100))
     assert decode(stream, 40) == (list(range(40)), 40, 40)
+
+
+@pytest.mark.parametrize("n_pixels", [31, 32, 33, 63, 64, 65, 1000])
+def test_sums_of_many_differences_are_exact(n_pixels):
+    """Also those at which each eighth, and each 32nd, begins anew."""
+    rng = np.random.default_rng(n_pixels)
+    for low, high in ((-127, 128), (127, 128), (-127, -126), (-1, 2)):
+        differences = rng.integers(low, high, n_pixels)
+        stream = differences.astype(np.int8).tobytes()
+        sums = np.cumsum(differences).tolist()
+        assert decode(stream, n_pixels) == (sums, n_pixels, n_pixels)
+
+
+@pytest.mark.parametrize("place", range(70))
+def test_an_escape_at_any_place_is_seen(place):
+    pixels = [1] * 70
+    pixels[place] = 1000
+    stream = encode_byte_offset(pixels)
+    assert decode(stream, 70) == (pixels, 70, len(stream))

@@ -120,14 +120,14 @@ def test_wide_images_of_changing_background_are_done_the_fast_way(seed, chosen, 
 
 
 @settings(max_examples=20, deadline=None)
-@given(seeds, rules, st.floats(0.5, 5.0))
+@given(seeds, rules, st.floats(1.5, 5.0))
 def test_noise_far_beyond_poissons_is_done_the_fast_way(seed, chosen, magnitude):
     rng = np.random.default_rng(seed)
     shape = (120, rng.integers(20, 120))
     mean = 10**magnitude * rng.gamma(2, 0.5, shape)
     image = rng.poisson(mean).astype(np.uint32)
     hot = rng.random(shape) < 0.0003
-    image[hot] += rng.choice([300_000, 1_400_000, 2**24], int(hot.sum()))
+    image[hot] = rng.choice([300_000, 1_400_000, 2**24], int(hot.sum()))
     mask = rng.random(shape) > 0.002
     mask[50:57] = False
     mask[:, 11:14] = False

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from zocelery.errors import ImageError
 from zocelery_tasks.images.image import Pixels
-from zocelery_tasks.kernels.bit_planes import BLOCK_UNIT, decode_blocks, make_room
+from zocelery_tasks.kernels.bit_planes import MIN_BLOCK, decode_blocks
+from zocelery_tasks.kernels.lz4_block import MARGIN
 from zocelery_tasks.kernels.lz4_blocks import end_of_blocks
 
 logger = logging.getLogger(__name__)
@@ -52,11 +53,8 @@ class CodecLibrary:
         self._unshuffle = library.bshuf_decompress_lz4
         self._unshuffle.restype = ctypes.c_int64
         self._unshuffle.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_size_t] * 3
-        self._addresses = (
-            ctypes.cast(library.LZ4_decompress_safe, ctypes.c_void_p).value or 0,
-            ctypes.cast(library.bshuf_untrans_bit_elem, ctypes.c_void_p).value or 0,
-        )
         self._lz4 = library.LZ4_decompress_safe
+        self._lz4_address = ctypes.cast(self._lz4, ctypes.c_void_p).value or 0
         self._lz4.restype = ctypes.c_int
         self._lz4.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int] * 2
 
@@ -103,15 +101,15 @@ class CodecLibrary:
             Number of pixels done, and where the chunk goes on; None if it is damaged.
         """
         n_whole = pixels.size // block * block
-        if block % BLOCK_UNIT or not n_whole:
+        if block < MIN_BLOCK or not n_whole:
             return 0, _HEADER.size
         at = decode_blocks(
-            self._addresses,
+            self._lz4_address,
             chunk,
             _HEADER.size,
             pixels[:n_whole].view(f"u{pixels.itemsize}"),
             block,
-            make_room(block, pixels.itemsize),
+            np.empty(block * pixels.itemsize + MARGIN, np.uint8),
         )
         return None if at < 0 else (n_whole, at)
 
@@ -179,7 +177,7 @@ def warm_up() -> None:
     if library is None:
         return
     for dtype in (np.uint16, np.uint32):
-        pixels: Pixels = np.empty(BLOCK_UNIT, dtype)
+        pixels: Pixels = np.empty(MIN_BLOCK, dtype)
         header = _HEADER.pack(pixels.nbytes, pixels.nbytes)
         empty_block = np.frombuffer(header + _LENGTH.pack(0), np.uint8)
         with suppress(ImageError):  # no pixels come of nothing
