@@ -28,6 +28,7 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 os.environ["ZOCELERY_HISTORY_URL"] = f"sqlite:///{FOLDER / 'history.sqlite'}"
 os.environ["ZOCELERY_LIMS_URL"] = f"sqlite:///{FOLDER / 'lims.sqlite'}"
 os.environ["ZOCELERY_WORKERS_JANITOR_INTERVAL"] = "1"
+os.environ["ZOCELERY_WRAPPERS_NICE"] = "0"  # the suite itself would come first
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -160,7 +160,8 @@ class Outbox:
         """Pay what is owed and record the end, or leave it to be recorded."""
         context, unit = self._context, self._unit
         if state in ("failed", "cancelled"):  # an earlier try may have sent something
-            self.spoken |= context.store.spoken(context.run, unit.id)
+            channels = [edge.channel for edge in context.plan.edges[unit.node]]
+            self.spoken |= context.store.spoken(context.run, unit.id, channels)
         unpaid = list(self._unpaid())
         if unpaid or self._open_fans:
             self.flush()

@@ -178,7 +178,7 @@ class WrapperSettings(_Section):
     variables: tuple[str, ...] = ()
     processes: int = Field(ge=0)
     grace: float = Field(ge=0, le=60)
-    nice: int = Field(default=10, ge=0, le=19)
+    nice: int = Field(default=19, ge=0, le=19)
     stop_wait: float = Field(ge=0)
     runs_on: str = WORKER
     runs_on_for: Mapping[str, str] = Field(default_factory=dict)

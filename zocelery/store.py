@@ -87,10 +87,9 @@ class RunStore:
 
     def forget_run(self, run: str) -> None:
         """Forget a run that was created and could not be published."""
-        keys = self.live_keys(run)
         with self.client.pipeline() as pipe:
             pipe.srem(WAITING_RUNS, run)
-            pipe.delete(*keys)
+            pipe.delete(*self.live_keys(run))
             pipe.execute()
 
     def set_running(self, run: str) -> None:
@@ -257,11 +256,14 @@ class RunStore:
         """Note that a unit has sent on a channel for one message, in any try."""
         self.client.sadd(self._key(run, "spoken"), f"{unit}|{channel}")
 
-    def spoken(self, run: str, unit: str) -> set[str]:
-        """Return the channels that `note_spoken` noted for a unit."""
-        noted = self.client.smembers(self._key(run, "spoken"))
-        pairs = (text.partition("|") for text in noted)
-        return {channel for name, _, channel in pairs if name == unit}
+    def spoken(self, run: str, unit: str, channels: Sequence[str]) -> set[str]:
+        """Return those of `channels` that `note_spoken` noted for a unit."""
+        key = self._key(run, "spoken")
+        with self.client.pipeline(transaction=False) as pipe:
+            for channel in channels:
+                pipe.sismember(key, f"{unit}|{channel}")
+            noted = pipe.execute()
+        return {c for c, is_noted in zip(channels, noted, strict=True) if is_noted}
 
     def save_answer(self, run: str, unit: str, answer: Any) -> None:
         """Keep what a unit answered, for the case that it is delivered again."""
@@ -345,8 +347,7 @@ class RunStore:
         """Leave entries for a gather; what is there under the same key stays."""
         with self.client.pipeline() as pipe:
             for entry in entries:
-                name = self._key(run, "gather", gather)
-                pipe.hsetnx(name, entry.key, entry.dump())
+                pipe.hsetnx(self._key(run, "gather", gather), entry.key, entry.dump())
             pipe.execute()
 
     def entries(self, run: str, gather: str) -> list[Entry]:

@@ -23,7 +23,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tests.faults.duplicates import consumers_of, messages_in
+from tests.faults.duplicates import consumers_of, first_message_in, messages_in
 from tests.faults.site import Site, Worker, wait_until
 from tests.faults.test_deliveries import recipe
 from tests.faults.test_shutdown import Work, says
@@ -101,14 +101,18 @@ def waits_for_what_runs_when_told_to_quit(
     return work.words == ["start", "end"]
 
 
-def keeps_the_urgency_of_its_run(
+def asks_for_the_end_as_urgently_as_for_the_run(
     site: Site, victim: Victim, folder: Path, settings: dict[str, Any]
 ) -> bool:
     victim("threads", **settings)
-    first = {"task": "faults.step", "output": "b"}
-    document = recipe([["a", {"x": 1}]], a=first, b={"task": "faults.urgency"})
-    priority = site.deployment.settings.priority
-    return bool(site.submit(document).result(250) == priority.live > 0)
+    site.workers["control"].stop()
+    run = site.submit(recipe([["a", {"x": 1}]], a={"task": "faults.step"}))
+    url = site.rabbitmq.url
+    found = wait_until(lambda: first_message_in(url, "control"), "the message")
+    site.start_workers()
+    run.wait(250)
+    assert found["application_headers"]["task"] == "zocelery.end_run"
+    return bool(found.get("priority") == site.deployment.settings.priority.live)
 
 
 PROMISES: list[tuple[Outcome, dict[str, Any]]] = [
@@ -120,7 +124,10 @@ PROMISES: list[tuple[Outcome, dict[str, Any]]] = [
         {"worker_enable_prefetch_count_reduction": True},
     ),
     (waits_for_what_runs_when_told_to_quit, {"worker_soft_shutdown_timeout": 0.0}),
-    (keeps_the_urgency_of_its_run, {"task_inherit_parent_priority": False}),
+    (
+        asks_for_the_end_as_urgently_as_for_the_run,
+        {"task_inherit_parent_priority": False},
+    ),
 ]
 
 

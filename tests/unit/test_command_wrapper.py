@@ -1,5 +1,6 @@
 """Any program, described by a recipe alone."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from zocelery.errors import (
     TemporaryError,
 )
 from zocelery.registry import load_tasks
+from zocelery.settings import load_settings
 
 SHOW = "import json, sys; json.dump(sys.argv[1:], open('arguments.json', 'w'))"
 NASTY = ["; rm -rf x", "$(id)", "--option=injected", "a b'c\"d", "*", "`id`", "\n"]
@@ -60,6 +62,14 @@ def test_a_failure_names_program_command_and_last_lines(tmp_path: Path) -> None:
 def test_a_timeout_is_a_failure_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match=r"sleep took longer than 0\.\d+ s"):
         run(tmp_path, command=["sleep", "30"], timeout=0.3)
+
+
+def test_programs_are_as_nice_as_the_configuration_says(tmp_path: Path) -> None:
+    wish = {"command": ["nice"]}
+    answer = run_wrapper("command", tmp_path, wish, nice=4)
+    told = Path(answer["log"]).read_text()
+    assert told == f"{min(os.nice(0) + 4, 19)}\n"
+    assert load_settings(variables={}).wrappers.nice == 19
 
 
 def test_a_full_disk_is_named_where_its_log_cannot_say_so(

@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import current_task
-
 from zocelery.catalogue import TaskKind
 from zocelery.errors import ImageError, TemporaryError
 from zocelery.messages import Step
@@ -95,10 +93,3 @@ def step(step: Step) -> Any:
     time.sleep(float(step.parameters.get("seconds", 0)))
     write_journal(step, "end")
     return step.payload
-
-
-@recipe_task("faults.urgency", queue="lims")
-def urgency(step: Step) -> int:
-    """Answer the priority of its own message."""
-    del step
-    return int(current_task.request.delivery_info.get("priority") or 0)
