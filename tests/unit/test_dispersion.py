@@ -141,6 +141,17 @@ def test_noise_far_beyond_poissons_is_done_the_fast_way(seed, chosen, magnitude)
     assert found.size
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_windows_that_single_precision_cannot_tell_are_those_of_the_formulas(seed):
+    image = np.random.default_rng(seed).poisson(4000, (300, 300)).astype(np.uint16)
+    mask = np.ones(image.shape, np.bool_)
+    # few windows are signal, and of these one in a hundred is on the edge of it
+    chosen = DispersionSettings(
+        algorithm=Algorithm.DISPERSION_EXTENDED, sigma_background=1.5, sigma_strong=1.0
+    )
+    assert_as_by_the_formulas(image, mask, chosen, 0, 60000)
+
+
 @some
 @given(seeds, rules)
 def test_images_too_bright_for_exact_sums_are_rounded_as_dials_does(seed, chosen):

@@ -276,7 +276,10 @@ def _screen_wide(frame: Frame, screen: Screen, lattice: int, in_ring: Indices) -
             encode_wide(frame, wide, j)
         slide_wide(wide, slot, RING)
     sum_squares(wide, lattice, n_rows)
-    decide_signal(wide, screen.passed[SCREEN_MARGIN:])
+    passed = screen.passed[SCREEN_MARGIN:]
+    decide_signal(wide, passed)
+    for i in range(passed.size):  # an unsure window passes like any other
+        passed[i] = np.uint8(passed[i] != 0)
 
 
 @inner
