@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import amqp
@@ -83,15 +82,3 @@ def consumers_of(url: str, queue: str) -> int:
     with amqp.Connection(f"{parts.hostname}:{parts.port}") as connection:
         declared = connection.channel().queue_declare(queue, passive=True)
         return int(declared.consumer_count)
-
-
-def first_message_in(url: str, queue: str) -> dict[str, Any] | None:
-    """Return the properties of the message that comes next; it stays in the queue."""
-    parts = urlsplit(url)
-    with amqp.Connection(f"{parts.hostname}:{parts.port}") as connection:
-        channel = connection.channel()
-        message = channel.basic_get(queue)
-        if message is None:
-            return None
-        channel.basic_reject(message.delivery_tag, requeue=True)
-        return dict(message.properties)

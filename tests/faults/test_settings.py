@@ -23,9 +23,8 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tests.faults.duplicates import consumers_of, first_message_in, messages_in
+from tests.faults.duplicates import consumers_of, messages_in
 from tests.faults.site import Site, Worker, wait_until
-from tests.faults.test_deliveries import recipe
 from tests.faults.test_shutdown import Work, says
 from zocelery import servers
 from zocelery.celery import celery_settings, make_app
@@ -101,20 +100,6 @@ def waits_for_what_runs_when_told_to_quit(
     return work.words == ["start", "end"]
 
 
-def asks_for_the_end_as_urgently_as_for_the_run(
-    site: Site, victim: Victim, folder: Path, settings: dict[str, Any]
-) -> bool:
-    victim("threads", **settings)
-    site.workers["control"].stop()
-    run = site.submit(recipe([["a", {"x": 1}]], a={"task": "faults.step"}))
-    url = site.rabbitmq.url
-    found = wait_until(lambda: first_message_in(url, "control"), "the message")
-    site.start_workers()
-    run.wait(250)
-    assert found["application_headers"]["task"] == "zocelery.end_run"
-    return bool(found.get("priority") == site.deployment.settings.priority.live)
-
-
 PROMISES: list[tuple[Outcome, dict[str, Any]]] = [
     (keeps_the_message_of_a_killed_worker, {"task_acks_late": False}),
     (runs_again_what_a_killed_child_did, {"task_reject_on_worker_lost": False}),
@@ -124,10 +109,6 @@ PROMISES: list[tuple[Outcome, dict[str, Any]]] = [
         {"worker_enable_prefetch_count_reduction": True},
     ),
     (waits_for_what_runs_when_told_to_quit, {"worker_soft_shutdown_timeout": 0.0}),
-    (
-        asks_for_the_end_as_urgently_as_for_the_run,
-        {"task_inherit_parent_priority": False},
-    ),
 ]
 
 

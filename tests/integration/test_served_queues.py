@@ -1,6 +1,9 @@
 """Zocalo's queues one by one: tasks here work on messages of its recipes, and back."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,6 @@ from tests.bridge_site import (
 )
 from zocelery.catalogue import ELSEWHERE
 from zocelery.deployment import current_deployment
-from zocelery.errors import ServerUnreachableError
 from zocelery.submission import open_run, submit
 
 pytestmark = pytest.mark.usefixtures("serving")
@@ -112,14 +114,18 @@ def test_what_is_no_message_of_a_recipe_becomes_a_dead_letter(body: Any, reason:
     assert reason in headers["x-z-error"]
 
 
-def test_a_task_that_gathers_cannot_serve_a_queue_and_the_bridge_says_so_at_once(
-    tmp_path: Path,
-):
-    wrong = bridge(tmp_path, bridge_services={"reduce.x": "collect"})
-    with pytest.raises(ServerUnreachableError) as ended, wrong:
-        pass
-    told = "configuration: queue 'reduce.x': bridge.services: task 'collect' gathers"
-    assert told in str(ended.value)
+def test_a_task_that_gathers_cannot_serve_a_queue_and_the_bridge_says_so_at_once():
+    services = json.dumps({"reduce.x": "collect"})
+    ended = subprocess.run(
+        [sys.executable, "-m", "zocelery", "bridge"],
+        env={**os.environ, "ZOCELERY_BRIDGE_SERVICES": services},
+        capture_output=True,
+        text=True,
+        timeout=WAIT,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "queue 'reduce.x': bridge.services: task 'collect' gathers" in ended.stderr
 
 
 def test_a_task_that_fails_waits_as_a_dead_letter_with_its_message():
