@@ -47,8 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
     Where nothing may be written beside the sources they would compile all of it anew,
     which takes them longer than their work.
     """
-    if config.cache and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-        folder = config.cache.mkdir("bytecode")
+    cache = getattr(config, "cache", None)  # there is none with -p no:cacheprovider
+    if cache and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = cache.mkdir("bytecode")
         os.environ.setdefault("PYTHONPYCACHEPREFIX", str(folder))
 
 

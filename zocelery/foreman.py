@@ -7,6 +7,7 @@ programs; the lease lapses and another foreman begins again.
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -51,6 +52,7 @@ class Foreman:
         self._lease = deployment.settings.workers.task_lease
         self._beamline = deployment.settings.workers.beamline
         self._begun: dict[str, _Begun] = {}
+        self._unreadable: set[str] = set()
         self._ended = threading.Event()
         self._idle = threading.Event()
         self._freed = threading.Event()
@@ -92,9 +94,10 @@ class Foreman:
             time.sleep(min(LOOK_SECONDS, self._lease / 4))
             with suppress(*PASSING_ERRORS):
                 self._renew(store)
-        for begun in self._begun.values():
+        all_begun = list(self._begun.values())
+        for begun in all_begun:
             begun.stopping.set()
-        for begun in self._begun.values():
+        for begun in all_begun:
             begun.thread.join(timeout=settings.grace + END_SECONDS)
         with suppress(*PASSING_ERRORS):
             wake_foreman(store)
@@ -125,8 +128,7 @@ class Foreman:
         running = self._running()
         paused = Pauses(store.client).paused(self._beamline)
         slots = 0 if "wrappers" in paused else self._slots
-        rows = [LongRow.load(text) for text in store.client.hvals(ROWS)]
-        for row in sorted(rows, key=lambda row: row.order):
+        for row in sorted(self._rows(store), key=lambda row: row.order):
             if row.unit in running or row.not_before > time.time():
                 continue
             full = len(running) >= slots
@@ -134,6 +136,16 @@ class Foreman:
                 continue
             if store.leases.acquire(f"long:{row.unit}", self._owner, self._lease):
                 self._begin(store, row.unit)
+
+    def _rows(self, store: RunStore) -> Iterator[LongRow]:
+        """Yield all rows; one that cannot be read is told once, and left to others."""
+        for unit, text in store.client.hgetall(ROWS).items():
+            try:
+                yield LongRow.load(text)
+            except (ValueError, KeyError, TypeError):
+                if unit not in self._unreadable:
+                    logger.exception("The row of long task %s cannot be read", unit)
+                    self._unreadable.add(unit)
 
     def _begin(self, store: RunStore, unit: str) -> None:
         text = store.client.hget(ROWS, unit)  # it may have changed before the lease

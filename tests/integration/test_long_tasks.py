@@ -121,6 +121,17 @@ def test_a_foreman_opens_its_servers_before_the_first_long_task():
     assert not thread.is_alive()
 
 
+def test_a_row_that_cannot_be_read_stops_no_other_program(tmp_path):
+    client = current_deployment().store.client
+    client.hset(ROWS, "unreadable", "{}")
+    try:
+        run = start({"a": shell(tmp_path, "echo hello")})
+        assert run.wait(WAIT).state == "finished"
+        assert client.hget(ROWS, "unreadable") == "{}"
+    finally:
+        client.hdel(ROWS, "unreadable")
+
+
 def test_a_failed_program_tells_its_channels_and_fails_the_run(tmp_path):
     nodes = {
         "a": shell(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from zocelery.errors import (
     ConfigurationError,
@@ -100,6 +101,8 @@ class Lims:
             try:
                 with self.engine.connect() as connection:
                     return self._transact(connection, work, writes=writes)
+            except PoolTimeoutError as error:  # other threads hold all connections
+                raise TemporaryError(f"LIMS {self}: {error}") from error
             except DBAPIError as error:
                 if attempt + 1 == TRIES or not _may_pass(error):
                     raise self.explained(error) from error

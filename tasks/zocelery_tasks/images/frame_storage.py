@@ -73,7 +73,10 @@ class FrameStorage:
         """
         if self._pixel_type is None:
             name = self._dtype.name
-            raise ImageError(f"{self.node} has pixels of type {name}, not counts")
+            raise ImageError(
+                f"{self.node} has pixels of type {name}, not counts of up to 32 bits "
+                "(the backend dials may read them)"
+            )
         return self._pixel_type
 
     def read(self, index: int, buffers: PixelBuffers) -> Pixels:
