@@ -48,7 +48,8 @@ def _open_lims() -> None:
     import_module("zocelery_tasks.lims_connector")
     all_tables()
     with suppress(ZoceleryError):  # its first message will tell it
-        if has_lims(current_settings().lims):
+        # a file is opened in no time, and not to be made by that
+        if has_lims(current_settings().lims) and not current_lims().is_sqlite:
             current_abilities(current_lims())
 
 

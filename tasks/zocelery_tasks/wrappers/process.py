@@ -192,7 +192,7 @@ def _not_started(command: Command, error: str) -> str:
     program = command.arguments[0]
     if "/" not in program and command.executable is None:
         place = f"is not installed on {os.uname().nodename}"
-        return f"{program} {place}: it is nowhere on the PATH of the worker"
+        return f"command {program} {place}: it is nowhere on the PATH of the worker"
     at = command.executable or program
     return f"{program}: {at} cannot be started in {command.folder}: {error}"
 
