@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import click
 import numpy as np
 
 from benchmarks.deployment import (
-    Deployment,
     deployment,
     finished_run,
     watch_and_analyse,
@@ -25,6 +25,7 @@ from benchmarks.rounds import Seconds, Spread
 from benchmarks.timed_task import CPU_SECONDS, TIMED_ANALYSIS
 from benchmarks.two_processes import compare_one_and_two
 from zocelery import servers
+from zocelery_tasks.kernels.threshold import Algorithm
 
 ABOUT = """\
 A run watches a file of images, analyses every one and gathers the results, through
@@ -102,9 +103,23 @@ class Series:
     show_default=True,
     help="Of the worker of `images`; again for more.",
 )
+@click.option(
+    "--algorithm",
+    "algorithms",
+    multiple=True,
+    type=click.Choice(list(Algorithm), case_sensitive=False),
+    default=tuple(Algorithm),
+    show_default=True,
+    help="Again for more.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 def command(
-    detector: str, images: int, runs: int, processes: tuple[int, ...], as_json: bool
+    detector: str,
+    images: int,
+    runs: int,
+    processes: tuple[int, ...],
+    algorithms: tuple[Algorithm, ...],
+    as_json: bool,
 ) -> None:
     """Send images through real workers, and tell the analysis from the task around it.
 
@@ -120,14 +135,24 @@ def command(
             for count in (images, max(1, images // 50))
         )
         watchers = stack.enter_context(deployed.watchers())
-        rows, clocks = [], {}
-        for count in processes:
-            progress(f"{runs} runs with {count} worker processes for images ...")
-            costs = list(_run(deployed, (long, short), watchers, count, runs))
-            rows.append({"processes": count, **_describe(costs, long, short)})
-            clocks[count] = np.array([cost.clock for cost, _ in costs])
+        rows: list[dict[str, Any]] = []
+        faster: list[dict[str, Any]] = []
+        for algorithm in algorithms:
+            recipe = watch_and_analyse(TIMED_ANALYSIS, threshold_algorithm=algorithm)
+            clocks: dict[int, Seconds] = {}
+            for count in processes:
+                progress(f"{algorithm}: {runs} runs with {count} processes ...")
+                with deployed.worker("images", "prefork", count) as worker:
+                    measure = partial(_measure, recipe, worker, watchers)
+                    costs = list(_run(measure, (long, short), runs))
+                told = {"algorithm": algorithm, "processes": count}
+                rows.append({**told, **_describe(costs, long, short)})
+                clocks[count] = np.array([cost.clock for cost, _ in costs])
+            faster += _speed_up(algorithm, clocks)
         report.table(f"{detector}, {images} images in a run, {runs} runs", rows)
-        _tell_speed_up(report, clocks)
+        if faster:
+            title = "through Celery, beside the fewest processes"
+            report.table(f"{title}: images per second, by the clock", faster)
     if len(processes) > 1:
         with servers.scratch_folder("zocelery-benchmark-") as folder:
             file = _simulate(folder, detector, 8).file
@@ -135,21 +160,13 @@ def command(
             compare_one_and_two(report, samples, usable_cores(), 3 * runs)
 
 
-def _tell_speed_up(report: Report, clocks: dict[int, Seconds]) -> None:
-    """Print how many times faster more processes are, through Celery."""
+def _speed_up(algorithm: str, clocks: dict[int, Seconds]) -> Iterator[dict[str, Any]]:
+    """Yield how many times faster more processes are, through Celery."""
     fewest = min(clocks)
-    rows = [
-        # not measured in turn: each run beside each
-        {
-            "processes": count,
-            "ratio": Spread.of(np.divide.outer(clocks[fewest], more).ravel()),
-        }
-        for count, more in clocks.items()
-        if count > fewest
-    ]
-    if rows:
-        title = f"through Celery, beside {fewest}: images per second, by the clock"
-        report.table(title, rows)
+    for count, more in clocks.items():
+        if count > fewest:  # not measured in turn: each run beside each
+            ratio = Spread.of(np.divide.outer(clocks[fewest], more).ravel())
+            yield {"algorithm": algorithm, "processes": count, "ratio": ratio}
 
 
 def _simulate(folder: Path, detector: str, images: int) -> Series:
@@ -158,21 +175,18 @@ def _simulate(folder: Path, detector: str, images: int) -> Series:
 
 
 def _run(
-    deployed: Deployment,
-    series: tuple[Series, Series],
-    watchers: int,
-    processes: int,
-    runs: int,
+    measure: Callable[[Series], Cost], series: tuple[Series, Series], runs: int
 ) -> Iterator[tuple[Cost, Cost]]:
-    """Yield what runs of the long and the short series cost, one after the other."""
-    with deployed.worker("images", "prefork", processes) as worker:
-        for number in range(-1, runs):
-            long, short = (_measure(each, worker, watchers) for each in series)
-            if number >= 0:
-                yield long, short
+    """Yield what runs of the long and the short series cost, after one of each."""
+    for number in range(-1, runs):
+        long, short = map(measure, series)
+        if number >= 0:
+            yield long, short
 
 
-def _measure(series: Series, worker: int, watchers: int) -> Cost:
+def _measure(
+    recipe: dict[str, Any], worker: int, watchers: int, series: Series
+) -> Cost:
     """Run once."""
     pool = family(worker)[1:]
 
@@ -182,7 +196,7 @@ def _measure(series: Series, worker: int, watchers: int) -> Cost:
         return cpu_seconds(worker), in_pool, total_cpu_seconds([watchers]), everything
 
     before, start = used(), time.perf_counter()
-    run = finished_run(watch_and_analyse(TIMED_ANALYSIS), images=str(series.file))
+    run = finished_run(recipe, images=str(series.file))
     clock = time.perf_counter() - start
     main, in_pool, watch, all_ = (b - a for a, b in zip(before, used(), strict=True))
     members = run.result()["members"]
