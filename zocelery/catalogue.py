@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -58,6 +58,9 @@ class TaskSpec:
     for a file that is not there, a folder that cannot be written."""
     picture: Callable[[Any], str] | None = None
     """Draws the task's answer as text for a terminal."""
+    stands_for: Callable[[Mapping[str, Any]], str | None] | None = None
+    """Reads from a node's parameters which other task this one runs, if they tell it:
+    the node has that one's channels too."""
     warm_up: Callable[[], None] | None = None
     """Called once in a worker before it forks: compiles, fills caches."""
     bundle: int = 1
@@ -140,10 +143,20 @@ class Catalogue:
                 )
         for name in (node.queue, node.service):
             if name in self._queues and self._queues[name] in self._specs:
-                return self._specs[self._queues[name]]
+                return self._with_channels(self._specs[self._queues[name]], node)
             if name in self._specs:
                 return self._specs[name]
         raise _nobody_for(node)
+
+    def _with_channels(self, spec: TaskSpec, node: Node) -> TaskSpec:
+        """Add the channels of the task for which `spec` stands in this node."""
+        meant = spec.stands_for and spec.stands_for(node.parameters)
+        other = self._specs.get(meant or "")
+        if other is None:
+            return spec
+        once = tuple(dict.fromkeys((*spec.once, *other.once)))
+        stream = tuple(dict.fromkeys((*spec.stream, *other.stream)))
+        return replace(spec, once=once, stream=stream)
 
 
 def _nobody_for(node: Node) -> RecipeError:

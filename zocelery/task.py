@@ -73,6 +73,7 @@ def recipe_task(
     aliases: tuple[str, ...] = (),
     check: Callable[[Mapping[str, Any]], None] | None = None,
     picture: Callable[[Any], str] | None = None,
+    stands_for: Callable[[Mapping[str, Any]], str | None] | None = None,
     warm_up: Callable[[], None] | None = None,
     bundle: int = 1,
 ) -> Callable[[TaskFunction], TaskFunction]:
@@ -89,6 +90,7 @@ def recipe_task(
         aliases: Zocalo's queue and service names for it.
         check: looks at a node's parameters before a run starts; raises a UserError.
         picture: draws an answer as text for a terminal.
+        stands_for: reads from a node's parameters which other task this one runs.
         warm_up: called once in each worker of the queue before it forks.
         bundle: the most members of a fan-out that one message may bring when many are
             sent at once; more than 1 only for a task of milliseconds.
@@ -109,6 +111,7 @@ def recipe_task(
             parameters=parameters,
             check=check,
             picture=picture,
+            stands_for=stands_for,
             warm_up=warm_up,
             bundle=bundle,
             summary=summary,

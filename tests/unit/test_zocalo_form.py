@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.unit.benches import Heard, run_wrapper
-from zocelery.catalogue import Catalogue
+from zocelery.catalogue import Catalogue, ChannelKind, TaskSpec
 from zocelery.errors import ParameterError, PermanentError
 from zocelery.recipe_format import parse_recipe
 from zocelery.registry import load_tasks
@@ -40,6 +40,22 @@ def test_a_cluster_job_of_zocalo_runs_the_wrapper_that_it_names(tmp_path: Path) 
     )
     assert answer["files"][0]["file_name"] == "out"
     assert heard.on("job_submitted")
+
+
+def test_a_node_has_the_channels_of_the_wrapper_that_it_names() -> None:
+    own = TaskSpec("ours", queue="wrappers", once=("feedback",), stream=(r"file-\d+",))
+    tasks = Catalogue({**load_tasks(), "ours": own})
+
+    def kinds(name: str) -> list[ChannelKind | None]:
+        commands = {"commands": f"zocalo.wrap --wrap {name}"}
+        node = {**NODE, "parameters": {"cluster": commands}}
+        recipe = parse_recipe({"1": node, "start": [[1, {}]]}, name="r")
+        spec = tasks.find(recipe.nodes["1"])
+        return [spec.channel_kind(c) for c in ("feedback", "file-1", "job_submitted")]
+
+    assert kinds("ours") == [ChannelKind.ONCE, ChannelKind.STREAM, ChannelKind.ONCE]
+    assert kinds("command") == [None, None, ChannelKind.ONCE]
+    assert kinds("{wrapper}") == [None, None, ChannelKind.ONCE]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ The wrapper of that name runs on a worker of the queue `wrappers`, with the same
 
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,12 @@ def _check(parameters: Mapping[str, Any]) -> None:
     wrapper_name(parameters)
 
 
+def _wrapper_if_named(parameters: Mapping[str, Any]) -> str | None:
+    with suppress(ParameterError):
+        return wrapper_name(parameters)
+    return None
+
+
 @recipe_task(
     "zocalo_wrapper",
     queue="wrappers",
@@ -37,6 +44,7 @@ def _check(parameters: Mapping[str, Any]) -> None:
     default_channel="success",
     aliases=("cluster.submission", "DLS Cluster Service"),
     check=_check,
+    stands_for=_wrapper_if_named,
 )
 def zocalo_wrapper(step: Step, desk: Desk) -> Answer:
     """Run the wrapper that a cluster job of Zocalo's names."""
