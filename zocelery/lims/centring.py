@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from zocelery.errors import PermanentError
+from zocelery.lims.payloads import read_payload
 from zocelery.lims.rows import CENTRING, CENTRING_RESULT
 from zocelery.lims.tables import table
 from zocelery.lims.values import is_same
@@ -67,15 +67,7 @@ class Centring(BaseModel):
         Raises:
             PermanentError: names the key and its value.
         """
-        try:
-            return cls.model_validate(described)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise PermanentError(
-                f"LIMS: X-ray centring: {where}: {first['msg']} "
-                f"(value: {first['input']!r:.60})"
-            ) from error
+        return read_payload(cls, "X-ray centring", described)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the values of the crystals' rows; a grid without one has none."""

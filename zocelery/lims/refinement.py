@@ -5,10 +5,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from zocelery.allowed_files import allowed_path, program_roots
 from zocelery.errors import ParameterError, PermanentError
+from zocelery.lims.payloads import read_payload
 from zocelery.lims.programs import (
     SUCCESS,
     add_attachment,
@@ -130,15 +131,7 @@ class Refinement(_Model):
         Raises:
             PermanentError: names the key and its value.
         """
-        try:
-            return cls.model_validate(described)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise PermanentError(
-                f"LIMS: refinement: {where}: {first['msg']} "
-                f"(value: {first['input']!r:.60})"
-            ) from error
+        return read_payload(cls, "refinement", described)
 
 
 def store_refinement(writer: Writer, request: str, refinement: Refinement) -> int:
