@@ -124,6 +124,7 @@ def test_an_option_that_the_configuration_does_not_have(tmp_path: Path):
     assert "broker.ulr" in line
 
 
+@pytest.mark.usefixtures("redis_url")
 def test_a_run_that_nobody_knows(tmp_path: Path):
     url = f"sqlite:///{tmp_path / 'h.sqlite'}"
     line = refused("status", "no-such-run", ZOCELERY_HISTORY_URL=url)
