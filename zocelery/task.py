@@ -100,7 +100,6 @@ def recipe_task(
     """
 
     def _register(function: TaskFunction) -> TaskFunction:
-        summary = (function.__doc__ or "").strip().partition("\n")[0]
         spec = TaskSpec(
             name=name,
             queue=queue,
@@ -114,7 +113,7 @@ def recipe_task(
             stands_for=stands_for,
             warm_up=warm_up,
             bundle=bundle,
-            summary=summary,
+            summary=(function.__doc__ or "").strip().partition("\n")[0],
             aliases=aliases,
         )
         registry.register(spec, function)
@@ -133,17 +132,9 @@ class RecipeTask(DeliveredTask):
     max_retries = None
     spec: ClassVar[TaskSpec]
 
-    def __call__(
-        self,
-        payload: Any,
-        run: str,
-        node: str,
-        item: str = "",
-        stream: str = "",
-        depth: str = "0",
-    ) -> Any:
-        """Run node `node` of run `run` on `payload`; all but it say where."""
-        return self.perform(payload, run, node, item, stream, depth)
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        """Run a node on a payload; see `perform`."""
+        return self.perform(*args, **keywords)
 
     def perform(
         self,
@@ -156,9 +147,10 @@ class RecipeTask(DeliveredTask):
         *,
         endings: Endings | None = None,
     ) -> Any:
-        """Do what calling the task does; with `endings` its end is one of these.
+        """Run node `node` of run `run` on `payload`; all but it say where.
 
-        Then it is done, and may be acknowledged, when they have been settled.
+        With `endings` its end is one of these: then it is done, and may be
+        acknowledged, when they have been settled.
         """
         with log_context(run=run, node=node, item=item):
             place = Place(stream, item, int(depth))

@@ -11,7 +11,7 @@ brings the pixels into order. Planes without any bit are seen before, and left o
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]  # it comes without types
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -159,7 +159,9 @@ def _widened(writer: _Writer, parts: list[Registers]) -> Registers:
 class _Chunk:
     """Writes how one chunk is put together."""
 
-    def __init__(self, builder: Any, source: Any, n: Any, target: Any, size: int):
+    def __init__(
+        self, builder: Any, source: Any, n: Any, target: Any, size: int
+    ) -> None:
         self._builder = builder
         self._writer = _Writer(builder)
         self._source, self._n = source, n

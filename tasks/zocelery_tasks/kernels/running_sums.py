@@ -7,7 +7,7 @@ eight differences are added up in three steps and the sums of eights then joined
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]  # it comes without types
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]  # it comes without types
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
