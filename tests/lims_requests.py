@@ -326,3 +326,51 @@ FURTHER_TABLES = (
     "zc_ZocaloBuffer",
 )
 """`further_requests` leave one row in each."""
+
+
+def phasing_report(**elements: Any) -> dict[str, Any]:
+    """Return a report of fast_ep: one element is an object, several are a list."""
+    step = {"spaceGroupId": "1", "lowRes": "27.455541", "highRes": "2.203506"}
+    fom = {
+        "numberOfBins": "10",
+        "binNumber": "1",
+        "lowRes": "27.455541",
+        "highRes": "4.82",
+        "metric": "FOM",
+        "statisticsValue": "0.702000",
+        "nReflections": "408",
+    }
+    told = {
+        "PhasingAnalysis": {"recordTimeStamp": "2026-01-02 17:09:01"},
+        "PhasingProgramRun": {
+            "phasingCommandLine": "fast_ep data=" + "x" * 300,
+            "phasingPrograms": "fast_ep",
+            "phasingStatus": "1",
+        },
+        "PhasingProgramAttachment": [
+            {"fileType": kind, "fileName": name, "filePath": "/x/fast_ep"}
+            for kind, name in (("Logfile", "fast_ep.log"), ("PDB", "sad.pdb"))
+        ],
+        "Phasing": {**step, "method": "shelxe", "solventContent": "0.35"},
+        "PreparePhasingData": step,
+        "SubstructureDetermination": {**step, "method": "SAD"},
+        "Phasing_has_ScalingContainer": {
+            "Phasing_has_Scaling": None,
+            "PhasingStatistics": [fom, {**fom, "binNumber": "2", "metric": "CC"}],
+        },
+    }
+    return {"PhasingContainer": told | elements}
+
+
+PHASED = {
+    "PhasingAnalysis": 1,
+    "Phasing_has_Scaling": 1,
+    "PhasingStatistics": 2,
+    "PhasingProgramRun": 1,
+    "PhasingProgramAttachment": 2,
+    "Phasing": 1,
+    "PreparePhasingData": 1,
+    "SubstructureDetermination": 1,
+    "ModelBuilding": 0,
+}
+"""`phasing_report` leaves so many rows in each."""

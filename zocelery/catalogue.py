@@ -83,6 +83,11 @@ class TaskSpec:
                 return kind
         return None
 
+    def given_by(self, node: Node) -> dict[str, Any]:
+        """Return what a node gives the task: a wrapper's job parameters, too."""
+        wraps = self.kind is TaskKind.WRAPPER and self.parameters is not None
+        return {**node.parameters, **(node.job_parameters if wraps else {})}
+
     @property
     def channel_names(self) -> tuple[str, ...]:
         """The channels in a form for people: `every-N` instead of a pattern."""

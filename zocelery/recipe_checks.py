@@ -156,7 +156,7 @@ def _check_task(node: Node, catalogue: Catalogue, *, is_fed: bool) -> Iterator[s
         yield f"node {node.name!r}: task {spec.name!r} gathers, but no node feeds it"
     yield from _check_channels(node, spec)
     if spec.parameters is not None:
-        yield from _check_parameters(node, spec.parameters)
+        yield from _check_parameters(node, spec, spec.parameters)
 
 
 def _check_channels(node: Node, spec: TaskSpec) -> Iterator[str]:
@@ -170,16 +170,19 @@ def _check_channels(node: Node, spec: TaskSpec) -> Iterator[str]:
             )
 
 
-def _check_parameters(node: Node, model: type[BaseModel]) -> Iterator[str]:
+def _check_parameters(
+    node: Node, spec: TaskSpec, model: type[BaseModel]
+) -> Iterator[str]:
     """Yield the parameters that the task's model refuses, placeholders apart."""
+    given = spec.given_by(node)
     try:
-        model.model_validate(dict(node.parameters))
+        model.model_validate(given)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
     else:
         return
     names = [field.alias or name for name, field in model.model_fields.items()]
-    has_open_keys = any(has_braces(key) for key in node.parameters)
+    has_open_keys = any(has_braces(key) for key in given)
     for fault in faults:
         path = ".".join(str(step) for step in fault["loc"])
         if fault["type"] == "missing":
@@ -189,7 +192,10 @@ def _check_parameters(node: Node, model: type[BaseModel]) -> Iterator[str]:
         else:
             is_open = has_braces(fault["input"])
         if not is_open:
-            yield f"node {node.name!r}, parameters{_misfit(fault, path, names)}"
+            of_job = bool(fault["loc"]) and fault["loc"][0] in node.job_parameters
+            place = "job_parameters" if of_job and given != node.parameters else ""
+            misfit = _misfit(fault, path, names)
+            yield f"node {node.name!r}, {place or 'parameters'}{misfit}"
 
 
 def _misfit(fault: Any, path: str, names: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """Submission: a recipe and its parameters become a run."""
 
+import logging
 from collections.abc import Container, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,10 +27,13 @@ from zocelery.recipe import Recipe
 from zocelery.recipe_checks import check_recipe
 from zocelery.recipe_format import parse_recipe
 from zocelery.recipe_library import RecipeLibrary, current_library
+from zocelery.recipe_notes import ignored_parameters
 from zocelery.registry import load_catalogue
 from zocelery.run import Run, find_run
 from zocelery.settings import current_settings
 from zocelery.versions import MESSAGE_VERSION
+
+logger = logging.getLogger(__name__)
 
 Urgency = Literal["live", "reprocessing"]
 RecipeLike = Recipe | Mapping[str, Any] | str | Path
@@ -82,6 +86,8 @@ def submit(
     catalogue = load_catalogue(settings.queues)
     found = resolve_recipe(recipe, current_library(settings.recipes))
     prepared = prepare(found, given, catalogue)
+    for note in ignored_parameters(prepared, catalogue):
+        logger.warning("Recipe %r: %s", prepared.name, note)
     return launch(
         prepared,
         given,
@@ -183,7 +189,7 @@ def check_nodes(plan: Plan, nodes: Container[str] | None = None) -> None:
         spec = plan.spec(node.name)
         wanted = nodes is None or node.name in nodes
         if wanted and spec is not None and spec.check is not None:
-            spec.check(node.parameters)
+            spec.check(spec.given_by(node))
 
 
 def check_servers(app: Celery, deployment: Deployment) -> None:

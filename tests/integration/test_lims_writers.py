@@ -16,9 +16,11 @@ from tests.lims_requests import (
     CENTRING,
     FURTHER_TABLES,
     ONE_SET,
+    PHASED,
     TABLES,
     further_requests,
     multipart,
+    phasing_report,
     whole_analysis,
 )
 from tests.lims_rows import Site, at_once
@@ -38,6 +40,7 @@ from zocelery.lims.abilities import find_abilities
 from zocelery.lims.check import check_lims
 from zocelery.lims.connection import Lims
 from zocelery.lims.image_quality import image_row, store_image_rows
+from zocelery.lims.integration import SHELLS
 from zocelery.lims.programs import close_program
 from zocelery.lims.tables import create_tables
 from zocelery.lims.writer import write_rows
@@ -165,6 +168,34 @@ def test_a_whole_analysis_asked_for_eight_times_at_once_is_there_once(
         )
         assert len({a.result for a in answers}) == 1, step
     assert grown(site, before) == ONE_SET
+
+
+def test_a_phasing_asked_for_eight_times_at_once_is_there_once(
+    site: Site, tmp_path: Path
+):
+    shells = {name: {"r_merge": 0.1} for name in SHELLS}
+    steps = (
+        {"ispyb_command": "register_processing", "program": "fast_dp"},
+        {"ispyb_command": "write_autoproc", "program_id": "$0", "spacegroup": "P1"},
+        {"ispyb_command": "insert_scaling", "autoproc_id": "$1", **shells},
+    )
+    named = [{**step, "store_result": f"{n}"} for n, step in enumerate(steps)]
+    scaling = site.run(multipart(named), str(tmp_path)).result
+    before = site.count(*PHASED)
+    request = {
+        "ispyb_command": "insert_phasing_analysis_results",
+        "phasing_results": phasing_report(),
+        "scaling_id": scaling,
+    }
+    answers = at_once(lambda: site.run(request).result)
+    assert answers == [answers[0]] * 8
+    after = site.count(*PHASED)
+    assert {name: n - before[name] for name, n in after.items()} == PHASED
+    where = {"phasingAnalysisId": answers[0]}
+    assert site.rows("Phasing_has_Scaling", "autoProcScalingId", **where) == [
+        (scaling,)
+    ]
+    assert site.rows("SubstructureDetermination", "method", **where) == [("SAD",)]
 
 
 def test_defect_14_a_job_is_triggered_once_it_is_stored_and_as_the_same_again(

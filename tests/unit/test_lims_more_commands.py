@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests import lims_rows
+from tests.lims_requests import PHASED, phasing_report
 from tests.lims_rows import DCID, JOB, SESSION, Site, at_once
 from zocelery.errors import ParameterError, PermanentError, TemporaryError
 from zocelery.lims.commands import COMMANDS
@@ -28,7 +29,10 @@ insert_relative_ice_thickness insert_movie insert_motion_correction
 insert_particle_picker insert_class2d insert_class3d
 insert_particle_classification insert_particle_classification_group
 insert_cryoem_initial_model insert_tomogram insert_tilt_image_alignment
+insert_phasing_analysis_results
 """
+CRYOEM = "insert_bfactor_fit insert_processed_tomogram"
+"""Commands that only the connector of cryoem-services has."""
 
 
 @pytest.fixture
@@ -417,6 +421,120 @@ def test_a_tilt_image_without_a_movie_is_named(site: Site):
         )
 
 
-def test_every_command_of_zocalo_is_there_but_one():
-    """`insert_phasing_analysis_results` is not: see docs/lims.md."""
-    assert set(ZOCALO.split()) <= COMMANDS.keys()
+def test_every_command_of_zocalo_and_of_cryoem_services_is_there():
+    assert {*ZOCALO.split(), *CRYOEM.split()} <= COMMANDS.keys()
+
+
+def test_frames_of_a_drift_have_no_table_and_hold_nothing_up(
+    site: Site, caplog: pytest.LogCaptureFixture
+):
+    given = {"image_number": 1, "drift_frames": [[1, 0.5, 0.25]], "total_motion": 2.5}
+    made = asked(site, "insert_motion_correction", **given)
+    assert site.rows("MotionCorrection", "motionCorrectionId", "totalMotion") == [
+        (made, 2.5)
+    ]
+    assert "ISPyB has no table for drift_frames" in caplog.text
+
+
+# phasing
+
+
+def phase(site: Site, scaling: int, **elements: Any) -> int:
+    given = {"phasing_results": phasing_report(**elements), "scaling_id": scaling}
+    made: int = asked(site, "insert_phasing_analysis_results", **given)
+    return made
+
+
+def test_a_phasing_asked_for_eight_times_at_once_is_there_once(site: Site):
+    scaling = scaling_of(site)
+    answers = at_once(lambda: phase(site, scaling))
+    assert answers == [answers[0]] * 8
+    assert site.count(*PHASED) == PHASED
+    columns = ("phasingAnalysisId", "autoProcScalingId")
+    assert site.rows("Phasing_has_Scaling", *columns) == [(answers[0], scaling)]
+    columns = ("binNumber", "metric", "nReflections")
+    assert site.rows("PhasingStatistics", *columns) == [(1, "FOM", 408), (2, "CC", 408)]
+    ((value,), _) = site.rows("PhasingStatistics", "statisticsValue")
+    ((method, low),) = site.rows("Phasing", "method", "lowRes")
+    assert (float(value), method, float(low)) == (0.702, "shelxe", 27.455541)
+    ((line, status),) = site.rows(
+        "PhasingProgramRun", "phasingCommandLine", "phasingStatus"
+    )
+    assert (len(line), status) == (255, 1)
+
+
+def test_a_phasing_of_another_second_or_scaling_is_another(site: Site):
+    scaling = scaling_of(site)
+    first = phase(site, scaling)
+    later = {"recordTimeStamp": "2026-01-02 17:09:02"}
+    assert phase(site, scaling, PhasingAnalysis=later) != first
+    assert phase(site, scaling, Phasing={"method": "SAD"}) != first
+    assert phase(site, scaling) == first
+    assert site.count("PhasingAnalysis") == {"PhasingAnalysis": 3}
+
+
+def test_a_report_with_one_statistic_and_no_step_is_stored(site: Site):
+    alone = {"PhasingStatistics": {"metric": "FOM", "statisticsValue": "0.5"}}
+    absent: dict[str, Any] = dict.fromkeys(
+        ("Phasing", "PreparePhasingData", "SubstructureDetermination")
+    )
+    phase(site, scaling_of(site), Phasing_has_ScalingContainer=alone, **absent)
+    assert site.rows("PhasingStatistics", "metric") == [("FOM",)]
+    assert site.count("Phasing") == {"Phasing": 0}
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"PhasingAnalysis": {}}, "recordTimeStamp is not given"),
+        ({"PhasingProgramRun": None}, "PhasingProgramRun is not given"),
+        ({"Phasing": "x"}, "Phasing = 'x' is no object"),
+        ({"Phasing": {"method": "luck"}}, "Phasing.method: 'luck' is none of"),
+        ({"Phasing": {"lowRes": "far"}}, "Phasing.lowRes: 'far' is no number"),
+        (
+            {"PhasingProgramAttachment": {"fileName": "x" * 46}},
+            "has 46 characters, 45 fit",
+        ),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused_whole(
+    site: Site, elements: dict[str, Any], reason: str
+):
+    with pytest.raises(PermanentError, match=reason):
+        phase(site, scaling_of(site), **elements)
+    assert set(site.count(*PHASED).values()) == {0}
+
+
+def test_a_report_without_its_container_or_scaling_is_refused(site: Site):
+    with pytest.raises(PermanentError, match="has no PhasingContainer"):
+        asked(site, "insert_phasing_analysis_results", scaling_id=1)
+    with pytest.raises(PermanentError, match="no AutoProcScaling 999"):
+        phase(site, 999)
+
+
+def test_what_a_tomogram_was_made_into_and_the_fit_of_a_class_are_stored_once(
+    site: Site,
+):
+    made = microscopy(site)
+    given = {"tomogram_id": made["insert_tomogram"], "file_path": "/x/seg.mrc"}
+    for _ in range(2):
+        asked(
+            site,
+            "insert_processed_tomogram",
+            processing_type="Segmented",
+            feature="lipid_droplet",
+            **given,
+        )
+        asked(
+            site,
+            "insert_bfactor_fit",
+            particle_classification_id=made["insert_particle_classification"],
+            resolution=3.5,
+            number_of_particles=50,
+        )
+        asked(site, "insert_tomogram", alignment_quality=0.5, **given)
+    assert site.rows("ProcessedTomogram", "feature") == [("Lipid droplet",)]
+    assert site.rows("BFactorFit", "resolution", "numberOfParticles") == [(3.5, 50)]
+    assert site.rows("Tomogram", "globalAlignmentQuality", "volumeFile") == [
+        (0.5, "t.mrc")
+    ]

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from tests.unit.recipe_examples import CATALOGUE, GRID_SCAN
 from zocelery import registry
 from zocelery.cli.recipe import recipe as command
-from zocelery.errors import InputFileError, RecipeError
+from zocelery.errors import InputFileError, ParameterError, RecipeError
 from zocelery.recipe_schema import recipe_schema
 from zocelery.resources import resource_dir
 from zocelery.settings import current_settings
@@ -147,6 +147,16 @@ def test_graph_takes_the_format_from_the_file(
     file = tmp_path / f"graph.{ending}"
     output("graph", "grid-scan", "-o", str(file))
     assert file.read_bytes().startswith(begin)
+
+
+def test_graph_refuses_an_ending_that_it_does_not_know(tmp_path: Path) -> None:
+    file = tmp_path / "graph.foo"
+    result = call("graph", "grid-scan", "-o", str(file))
+    assert isinstance(result.exception, ParameterError)
+    assert "the ending .foo is none of .svg, .png, .mmd, .txt" in str(result.exception)
+    assert not file.exists()
+    output("graph", "grid-scan", "-o", str(file), "--format", "text")
+    assert file.exists()
 
 
 def test_graph_writes_a_picture_into_a_pipe() -> None:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import click
 
 from zocelery.cli.runs import json_option
 from zocelery.deployment import current_deployment
 from zocelery.program_logs import LogPiece, follow_log, read_logs
-from zocelery.run import find_run
+from zocelery.run import ENDED, find_run
 from zocelery.terminal import printable
 
 
@@ -22,22 +23,37 @@ def logs(run: str, follow: bool, node: str | None, as_json: bool) -> None:
     deployment = current_deployment()
     found = find_run(run, deployment)
     client = deployment.store.client
-    pieces: Iterable[LogPiece]
-    if follow:
+    if follow and found.state not in ENDED:
         pieces = follow_log(found, client)
     else:
-        programs = deployment.history.run_programs(found.id)
+        rows = deployment.history.run_programs(found.id)
+        programs = [row for row in rows if node in (None, row["node"])]
         pieces = read_logs(found, client, programs)
-    speaker = ""
+    wanted = (piece for piece in pieces if node in (None, piece.node))
+    if as_json:
+        for piece in wanted:
+            click.echo(json.dumps(_described(piece)))
+    else:
+        _print(wanted, is_named=node is None)
+
+
+def _described(piece: LogPiece) -> dict[str, Any]:
+    told: dict[str, Any] = {"node": piece.node, "item": piece.item, "text": piece.text}
+    return told if piece.number is None else {**told, "try": piece.number}
+
+
+def _print(pieces: Iterable[LogPiece], *, is_named: bool) -> None:
+    """Print pieces one after the other, with a line before each change of speaker."""
+    speaker, is_ended = "", True
     for piece in pieces:
-        if node not in (None, piece.node):
-            continue
-        if as_json:
-            told = {"node": piece.node, "item": piece.item, "text": piece.text}
-            click.echo(json.dumps(told))
-            continue
-        name = f"{piece.node} {piece.item}".strip()
-        if node is None and name != speaker:
-            click.echo(f"==> {printable(name)} <==")
+        number = piece.number or 1
+        which = f"try {number}" if number > 1 else ""
+        name = " ".join(filter(None, (piece.node, piece.item, which)))
+        if name != speaker:
+            click.echo("" if is_ended else "\n", nl=False)
+            if is_named or which:
+                click.echo(f"==> {printable(name)} <==")
             speaker = name
-        click.echo(printable(piece.text), nl=not piece.text.endswith("\n"))
+        click.echo(printable(piece.text), nl=False)
+        is_ended = piece.text.endswith("\n")
+    click.echo("" if is_ended else "\n", nl=False)

@@ -21,6 +21,7 @@ from zocelery.parameters import fill_in, find_placeholders, parse_assignments
 from zocelery.recipe import Node, Recipe
 from zocelery.recipe_format import dump_recipe, load_recipe
 from zocelery.recipe_library import RecipeLibrary, current_library
+from zocelery.recipe_notes import ignored_parameters
 from zocelery.settings import current_settings
 from zocelery.terminal import printable
 
@@ -178,11 +179,21 @@ def graph(
     if as_json:
         _write(output, json.dumps(_drawing(found, catalogue)).encode() + b"\n")
         return
-    ending = output.suffix.lower() if output else ""
-    chosen = file_format or _FORMAT_OF_ENDING.get(ending, "text")
+    chosen = file_format or _format_of(output)
     if chosen == "png" and output is None and sys.stdout.isatty():
         raise ParameterError("a png is not for a terminal: give a file with -o")
     _write(output, _draw(found, catalogue, chosen))
+
+
+def _format_of(output: Path | None) -> str:
+    """Return the format that the ending of a file says, text where there is none."""
+    ending = output.suffix.lower() if output else ""
+    if ending and ending not in _FORMAT_OF_ENDING:
+        known = ", ".join(_FORMAT_OF_ENDING)
+        raise ParameterError(
+            f"{output}: the ending {ending} is none of {known}: name a --format"
+        )
+    return _FORMAT_OF_ENDING.get(ending, "text")
 
 
 @recipe.command()
@@ -271,6 +282,8 @@ def _find_error(file: Path, catalogue: Catalogue | None) -> str | None:
     except UserError as error:
         text = str(error)
         return text if text.startswith(str(file)) else f"{file}: {text}"
+    for note in ignored_parameters(found, catalogue) if catalogue else ():
+        click.echo(f"Note: {printable(f'{file}: {note}')}", err=True)
     return None
 
 

@@ -178,6 +178,7 @@ def make_request(
 ) -> Request:
     """Read the arguments and find every mistake that needs no server but the LIMS."""
     from zocelery.recipe_library import current_library
+    from zocelery.recipe_notes import ignored_parameters
     from zocelery.registry import load_catalogue
     from zocelery.submission import prepare, resolve_recipe
 
@@ -200,7 +201,10 @@ def make_request(
             f"Note: recipe {found.name!r} has no parameter {name!r}{hint}", err=True
         )
     catalogue = load_catalogue(settings.queues)
-    return Request(prepare(found, parameters, catalogue), parameters, found)
+    prepared = prepare(found, parameters, catalogue)
+    for note in ignored_parameters(prepared, catalogue):
+        say_note(f"recipe {found.name!r}: {note}")
+    return Request(prepared, parameters, found)
 
 
 def say_note(text: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from zocelery.lims import rows
+from zocelery.lims import phasing, rows
 from zocelery.lims.abilities import Abilities
 from zocelery.lims.image_quality import COLUMNS, KEYS, PROCEDURE, TABLE
 from zocelery.lims.rows import RowKind
@@ -32,6 +32,7 @@ WRITERS: Mapping[str, Sequence[RowKind]] = {
     ),
     "X-ray centring": (rows.CENTRING, rows.CENTRING_RESULT),
     "refinement": (rows.REFINEMENT, rows.BLOB),
+    "phasing": phasing.KINDS,
 }
 """By what is stored; per-image results are looked at apart."""
 READ = {
@@ -47,6 +48,7 @@ CHANGED = {rows.PROGRAM.table: rows.PROGRAM}
 _WITH_ANOTHER = {
     rows.SCALING_STATISTICS.table: rows.SCALING,
     rows.SCALING_LINK.table: rows.INTEGRATION,
+    **{kind.table: phasing.ANALYSIS for kind in phasing.KINDS},
 }
 """Rows that the procedure for others adds along with these."""
 

@@ -24,6 +24,7 @@ from zocelery.lims.integration import (
 from zocelery.lims.jobs import JobRequest, create_job, read_pairs, read_sweeps
 from zocelery.lims.microscopy import MICROSCOPY_COMMANDS
 from zocelery.lims.mxmr import MXMR_COMMANDS
+from zocelery.lims.phasing import PHASING_COMMANDS
 from zocelery.lims.refinement import Refinement, store_refinement
 from zocelery.lims.request import MULTIPART, STORE_RESULT, Request
 from zocelery.lims.retrieval import RETRIEVAL_COMMANDS
@@ -183,7 +184,7 @@ def _update_status(writer: Writer, request: Request) -> int:
         writer,
         request.required_key("program_id"),
         status=request.text("status"),
-        message=request.text("message"),
+        message=request.text("message") or request.text("status_message"),
         start_time=request.value("start_time"),
         update_time=request.value("update_time"),
     )
@@ -336,6 +337,7 @@ COMMANDS: Mapping[str, Command] = {
     **{name: _screening(kind) for name, kind in SCREENING_COMMANDS.items()},
     "buffer": _run_buffered,
     **MXMR_COMMANDS,
+    **PHASING_COMMANDS,
     **ACQUISITION_COMMANDS,
     **MICROSCOPY_COMMANDS,
     **RETRIEVAL_COMMANDS,

@@ -11,14 +11,15 @@ from zocelery.lims.reader import Reader, Row
 
 TOLERANCE_DEG = 5.0
 """How far from a right angle two grids may be."""
+STEPS = "steps_x"
 _ANGLES = ("omegaStart", "axisStart")
 
 
 def find_pair(lims: Lims, abilities: Abilities, dcid: int) -> tuple[int, int] | None:
     """Return the pair of grids of which a data collection is one, the first one first.
 
-    Grids of a group pair up in the order of their ids. Where the LIMS knows no angles,
-    any two of them do.
+    Grids of a group pair up in the order of their ids, if they are equally long along
+    x. Where the LIMS knows no angles, any two of them do.
 
     Args:
         lims: to ask.
@@ -34,7 +35,8 @@ def find_pair(lims: Lims, abilities: Abilities, dcid: int) -> tuple[int, int] | 
         own = reader.one("DataCollection", {"dataCollectionId": dcid})
         where = {"dataCollectionGroupId": own.get("dataCollectionGroupId")}
         rows = reader.all("DataCollection", where)
-        return [row for row in rows if grid_of(reader, row)]
+        grids = [(row, grid_of(reader, row)) for row in rows]
+        return [{**row, STEPS: grid.get(STEPS)} for row, grid in grids if grid]
 
     pairs = pair_up(lims.read(_read))
     return next((pair for pair in pairs if dcid in pair), None)
@@ -45,7 +47,8 @@ def pair_up(grids: Sequence[Row]) -> list[tuple[int, int]]:
     pairs = []
     waiting: list[Row] = []
     for grid in grids:
-        partner = next((one for one in waiting if is_turned(one, grid)), None)
+        fitting = (one for one in waiting if is_turned(one, grid))
+        partner = next((one for one in fitting if is_as_long(one, grid)), None)
         if partner is None:
             waiting.append(grid)
             continue
@@ -60,6 +63,12 @@ def is_turned(one: Row, other: Row) -> bool:
     if angles[0] is None or angles[1] is None:
         return angles == (None, None)
     return abs((angles[1] - angles[0]) % 180.0 - 90.0) <= TOLERANCE_DEG
+
+
+def is_as_long(one: Row, other: Row) -> bool:
+    """Whether two grids have as many steps along x, as far as the LIMS knows."""
+    steps = {float(row[STEPS]) for row in (one, other) if row.get(STEPS)}
+    return len(steps) < 2
 
 
 def _angle(row: Row) -> float | None:

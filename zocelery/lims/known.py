@@ -58,9 +58,11 @@ def _of_job(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a processing job sets under the names of the bundled recipes."""
     if found.get("ispyb_processing_job") is None:
         return {}
-    values = {"ispyb_parameters": dict(found["ispyb_reprocessing_parameters"])}
-    images = _images(found)
-    return {**values, **({"images": images} if images else {})}
+    asked = dict(found["ispyb_reprocessing_parameters"])
+    values = {"ispyb_parameters": asked, "images": _images(found)}
+    # It is part of the name under which the program is registered.
+    values["pipeline"] = asked.get("pipeline")
+    return {name: value for name, value in values.items() if value}
 
 
 def _images(found: Mapping[str, Any]) -> str | None:

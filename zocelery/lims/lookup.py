@@ -24,10 +24,12 @@ from zocelery.lims.jobs import REQUEST_KEY
 from zocelery.lims.layout import Layout, Places, find_layout
 from zocelery.lims.reader import Reader, Row
 from zocelery.lims.tables import table
+from zocelery.lims.values import as_id
 from zocelery.settings import current_settings
 
 DCID = "ispyb_dcid"
 JOBS = ("ispyb_reprocessing_id", "ispyb_process")
+_IDS = (DCID, *JOBS)
 WAIT = "ispyb_wait_for_runstatus"
 POLL_SECONDS = 2.0
 _NO_RELATIVES_BELOW = "/dls/mx"
@@ -71,12 +73,11 @@ def look_up(
             of the layout.
         ServerUnreachableError: the LIMS, or the visit's disk, does not answer.
     """
+    given = {n: v for n, v in parameters.items() if n not in _IDS or v != ""}
 
     def _read(connection: Connection) -> LookedUp:
-        search = _Search(
-            Reader(connection, abilities), layout, dict(parameters), writes
-        )
-        return search.run(names_recipe)
+        reader = Reader(connection, abilities)
+        return _Search(reader, layout, dict(given), writes).run(names_recipe)
 
     return lims.read(_read)
 
@@ -136,11 +137,8 @@ def wait_for_current(parameters: Mapping[str, Any]) -> None:
 
 
 def _key(name: str, value: Any) -> int:
-    try:
-        key = int(str(value))
-    except ValueError:
-        key = 0
-    if key < 1:
+    key = as_id(value)
+    if not key:
         raise ParameterError(f"{name} = {value!r:.60} is no id")
     return key
 
@@ -156,8 +154,9 @@ class _Search:
 
     def run(self, names_recipe: bool) -> LookedUp:
         """Return all that there is."""
-        job = next((self.found[n] for n in JOBS if self.found.get(n)), None)
-        recipe = self._job(_key("ispyb_process", job)) if job else None
+        jobs = (self.found.get(name) for name in JOBS)
+        job = next((value for value in jobs if value is not None), None)
+        recipe = None if job is None else self._job(_key("ispyb_process", job))
         if self.found.get(DCID) is not None:
             self._collection(_key(DCID, self.found[DCID]), recipe and not names_recipe)
         return LookedUp(self.found, recipe)

@@ -1,5 +1,6 @@
 """Electron microscopy in the LIMS: from movies to classes, models and tomograms."""
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -11,6 +12,7 @@ from zocelery.lims.request import Request
 from zocelery.lims.rows import RowKind
 from zocelery.lims.writer import Writer
 
+logger = logging.getLogger(__name__)
 _MOVIE_NAMES = {"movieNumber": "movie_number", "movieFullPath": "movie_path"}
 MOVIE = RowKind(
     "Movie",
@@ -50,6 +52,8 @@ _TOMOGRAM = named(
     *("volumeFile", "stackFile", "sizeX", "sizeY", "sizeZ", "pixelSpacing"),
     *("residualErrorMean", "xAxisCorrection", "tiltAngleOffset", "zShift"),
     *("fileDirectory", "centralSliceImage", "tomogramMovie", "xyShiftPlot"),
+    *("gridSquareId", "pixelLocationX", "pixelLocationY", "thickness"),
+    globalAlignmentQuality="alignment_quality",
     residualErrorSD="residual_error_sd",
     projXY="proj_xy",
     projXZ="proj_xz",
@@ -70,9 +74,17 @@ def _command(
     procedure: str | None = None,
     *,
     changed_by: str | None = None,
+    optional: tuple[str, ...] = (),
 ) -> RowCommand:
     """Return the command that stores a row of `table`; names are by column."""
-    kind = RowKind(table, key, tuple(parents), tuple(names), procedure=procedure)
+    kind = RowKind(
+        table,
+        key,
+        tuple(parents),
+        tuple(names),
+        procedure=procedure,
+        optional=frozenset(optional),
+    )
     return RowCommand(kind, {**parents, **names}, changed_by)
 
 
@@ -95,6 +107,12 @@ MODEL_OF_CLASS = RowKind(
     ("particleClassificationId",),
     ("cryoemInitialModelId",),
 )
+PROCESSED = RowKind(
+    "ProcessedTomogram",
+    "processedTomogramId",
+    ("tomogramId",),
+    ("filePath", "processingType", "feature"),
+)
 ALIGNMENT = RowKind(
     "TiltImageAlignment",
     "movieId",
@@ -116,9 +134,8 @@ def store_correction(writer: Writer, request: Request) -> int:
         names = {"movieNumber": "image_number", "movieFullPath": "micrograph_full_path"}
         values["movieId"] = _store_movie(writer, request, names, "created_time_stamp")
     if request.value("drift_frames"):
-        raise PermanentError(
-            "LIMS: insert_motion_correction: drift_frames has no table in this ISPyB"
-        )
+        # ISPyB dropped their table in 2023; the drift plot's file has them.
+        logger.warning("LIMS: %s: ISPyB has no table for drift_frames", request.command)
     return writer.once(CORRECTION.kind, values)
 
 
@@ -143,6 +160,18 @@ def store_model(writer: Writer, request: Request) -> int:
     made = writer.add(MODEL, values)
     writer.add(MODEL_OF_CLASS, {**where, MODEL.key: made})
     return made
+
+
+def store_processed_tomogram(writer: Writer, request: Request) -> int:
+    """Return the id of what a tomogram was made into, such as a segmentation."""
+    feature = request.text("feature")
+    values = {
+        "tomogramId": request.required_key("tomogram_id"),
+        "filePath": request.value("file_path"),
+        "processingType": request.value("processing_type"),
+        "feature": feature.replace("_", " ") if feature else None,
+    }
+    return writer.once(PROCESSED, values)
 
 
 def store_alignment(writer: Writer, request: Request) -> int:
@@ -245,7 +274,17 @@ MICROSCOPY_COMMANDS: Mapping[str, Any] = {
         "tomogramId",
         {"dataCollectionId": "dcid", **_PROGRAM},
         _TOMOGRAM,
+        changed_by="tomogram_id",
+        optional=("thickness",),  # from schema 5.2
     ),
+    "insert_bfactor_fit": _command(
+        "BFactorFit",
+        "bFactorFitId",
+        {"particleClassificationId": "particle_classification_id"},
+        named("resolution", "numberOfParticles", "particleBatchSize"),
+        changed_by="bfactor_id",
+    ),
+    "insert_processed_tomogram": store_processed_tomogram,
     "insert_tilt_image_alignment": store_alignment,
     "insert_class2d": store_nothing,
     "insert_class3d": store_nothing,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zocelery.errors import PermanentError
+from zocelery.lims.values import as_id
 
 COMMAND = "ispyb_command"
 COMMANDS = "ispyb_command_list"
@@ -80,11 +81,8 @@ class Request:
         """Return `value`, given for `name`, as the id of a row; see `key_of`."""
         if value is None or str(value).strip() in _NOTHING:
             return None
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = 0
-        if number < 1:
+        number = as_id(value)
+        if not number:
             raise PermanentError(
                 f"LIMS: {self.command}: {name} = {value!r:.60} is no id"
                 f"{_unset(value, self.variables)}"

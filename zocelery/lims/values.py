@@ -18,6 +18,7 @@ _RANGES = {
 }
 """Smallest of the signed, largest of the unsigned: the models do not say which of the
 two a column is; the server, in strict mode, refuses what is left."""
+LARGEST_ID = 2**32 - 1
 _FLOATS = ("float", "double")
 _RELATIVE = 1e-5
 """A FLOAT keeps, and MariaDB shows, six digits."""
@@ -35,6 +36,17 @@ def checked(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
             too long, a number out of range, a word that is none of the enumeration.
     """
     return {name: _checked(table, name, value) for name, value in values.items()}
+
+
+def as_id(value: Any) -> int:
+    """Return the id of a row that a value is, be it text; 0 if it is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    try:
+        number = int(str(value))
+    except ValueError:
+        return 0
+    return number if 1 <= number <= LARGEST_ID else 0
 
 
 def shortened(table: Table, column: str, text: str) -> str:

@@ -113,12 +113,7 @@ class Writer:
     def add(self, kind: RowKind, values: Values, **beside: Any) -> int:
         """Add a row, by table or by procedure; return its id."""
         self._require_parents(kind, values)
-        columns = self.abilities.columns(kind.table)
-        kept = {
-            name: value
-            for name, value in values.items()
-            if name in columns or name not in kind.optional
-        }
+        kept = self._kept(kind, values)
         if self.abilities.may("insert", kind.table, kept):
             made = self.connection.execute(insert(table(kind.table)).values(kept))
             key = made.inserted_primary_key
@@ -129,7 +124,7 @@ class Writer:
 
     def change(self, kind: RowKind, key: int, values: Values) -> None:
         """Change a row, by table or by procedure; values that are None stay."""
-        fitting = self.fitting(kind, values)
+        fitting = self._kept(kind, self.fitting(kind, values))
         if not fitting:
             return
         if self.abilities.may("update", kind.table, fitting):
@@ -167,6 +162,15 @@ class Writer:
         self.connection.execute(text(f"CALL {procedure}(@zocelery_id{marks})"), given)
         answer = self.connection.execute(text("SELECT @zocelery_id")).scalar()
         return int(answer or 0)
+
+    def _kept(self, kind: RowKind, values: Values) -> dict[str, Any]:
+        """Return the values without those for which the schema has no place."""
+        columns = self.abilities.columns(kind.table)
+        return {
+            name: value
+            for name, value in values.items()
+            if name in columns or name not in kind.optional
+        }
 
     def _require_parents(self, kind: RowKind, values: Values) -> None:
         """Raise unless every row that the new one names is there."""

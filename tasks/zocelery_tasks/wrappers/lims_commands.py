@@ -100,5 +100,9 @@ def _messages(messages: Sequence[Mapping[str, Any]]) -> Iterator[Command]:
             "program_id": "$ispyb_autoprocprogram_id",
             "message": message["text"],
             "description": message.get("summary"),
-            "severity": _SEVERITY[max(0, min(2, int(message.get("level") or 0)))],
+            "severity": _severity(message.get("level")),
         }
+
+
+def _severity(level: object) -> str:
+    return _SEVERITY[max(0, min(2, level))] if isinstance(level, int) else _SEVERITY[0]
