@@ -1,6 +1,6 @@
 """The logs of a run's programs: live ones from Redis, whole ones from their files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from zocelery.run import ENDED, Run
 from zocelery.run_log import RunLog
 
 LISTEN_SECONDS = 0.5
+PIECE = 1 << 20
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class LogPiece:
     node: str
     item: str
     text: str
+    number: int | None = None
+    """Which try of the node has printed it, from 1, if that is known."""
 
 
 def follow_log(run: Run, client: Any) -> Iterator[LogPiece]:
@@ -34,8 +38,10 @@ def follow_log(run: Run, client: Any) -> Iterator[LogPiece]:
             return
 
 
-def read_logs(run: Run, client: Any, programs: list[dict[str, Any]]) -> list[LogPiece]:
-    """Return the logs of a run as they are now.
+def read_logs(
+    run: Run, client: Any, programs: Iterable[Mapping[str, Any]]
+) -> Iterator[LogPiece]:
+    """Yield the logs of a run as they are now, in pieces.
 
     They are read from the programs' files where this machine has them, else from what
     Redis has kept.
@@ -45,20 +51,25 @@ def read_logs(run: Run, client: Any, programs: list[dict[str, Any]]) -> list[Log
         client: a `redis.Redis` that decodes responses.
         programs: the rows of `History.run_programs`.
     """
-    files = dict.fromkeys((p["node"], p["item"], p["log"]) for p in programs)
-    found = [_read_file(node, item, Path(log)) for node, item, log in files if log]
-    if found and all(piece is not None for piece in found):
-        return [piece for piece in found if piece is not None]
-    log, since = RunLog(client, run.id), "0"
-    pieces: list[LogPiece] = []
-    while more := list(log.read(since)):
+    tries = {p["log"]: p for p in programs if p["log"]}
+    if tries and all(Path(log).is_file() for log in tries):
+        for log, program in tries.items():
+            yield from _read_file(program, Path(log))
+        return
+    live, since = RunLog(client, run.id), "0"
+    while more := list(live.read(since)):
         since = more[-1][0]
-        pieces += [LogPiece(node, item, text) for _, node, item, text in more]
-    return pieces
+        for _, node, item, text in more:
+            yield LogPiece(node, item, text)
 
 
-def _read_file(node: str, item: str, file: Path) -> LogPiece | None:
+def _read_file(program: Mapping[str, Any], file: Path) -> Iterator[LogPiece]:
+    """Yield what stands in a log; it may be larger than memory is."""
+    node, item, number = program["node"], program["item"], program["number"]
     try:
-        return LogPiece(node, item, file.read_text(errors="replace"))
-    except OSError:
-        return None
+        with file.open(errors="replace") as stream:
+            while text := stream.read(PIECE):
+                yield LogPiece(node, item, text, number)
+    except OSError as error:
+        why = f"[{file} cannot be read: {error.strerror}]\n"
+        yield LogPiece(node, item, why, number)

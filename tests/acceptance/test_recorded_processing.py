@@ -90,3 +90,16 @@ def test_processing_that_fails_is_recorded_as_failed(tmp_path: Path, site: Site)
     assert process(tmp_path, "autoprocessing-xia2", str(DCID), exit_code=3) == 1
     assert programs(site) == [(None, 0, "xia2 dials")]
     assert site.count(*RECORDED) == dict.fromkeys(RECORDED, 0)
+
+
+def test_a_job_that_names_its_pipeline_is_registered_under_that(
+    tmp_path: Path, site: Site
+):
+    asked = table("ProcessingJobParameter")
+    change = update(asked).values(parameterKey="pipeline", parameterValue="3dii")
+    site.lims.write(lambda connection: connection.execute(change))
+    assert process(tmp_path, "--job", str(JOB)) == 0
+    assert programs(site) == [(JOB, 1, "xia2 3dii")]
+    told = [file.read_text() for file in tmp_path.rglob("arguments.json")]
+    assert [text.count("pipeline=3dii") for text in told if "image=" in text] == [1]
+    assert not any("pipeline=dials" in text for text in told)

@@ -164,6 +164,20 @@ def test_a_program_that_asks_for_another_try_gets_a_fresh_folder(tmp_path):
     assert folders == [f"{tmp_path}/a", f"{tmp_path}/a.2"]
 
 
+def test_logs_of_two_tries_are_told_apart_also_after_the_end(tmp_path):
+    script = f"echo hello; test -e {tmp_path}/no || {{ touch {tmp_path}/no; exit 75; }}"
+    retry = {"attempts": 2, "pause": 0.1}
+    node = shell(tmp_path, script, retry=retry, parameters={"retry_exit_codes": [75]})
+    run = start({"a": node})
+    assert run.wait(WAIT).state == "finished"
+    told = "==> a <==\nhello\n==> a try 2 <==\nhello\n"
+    for words in ([run.id], [run.id, "--follow"]):
+        assert CliRunner().invoke(logs, words).output == told
+    (tmp_path / "a.2" / "a.2.log").unlink()  # on another machine: what Redis has kept
+    told = f"==> a <==\nhello\n[try 2: {tmp_path}/a.2]\nhello\n"
+    assert CliRunner().invoke(logs, [run.id]).output == told
+
+
 def test_a_timeout_ends_the_program_and_says_so(tmp_path):
     run = start({"a": shell(tmp_path, "sleep 60", timeout=1)})
     assert "took longer than" in (run.wait(WAIT).error or "")

@@ -86,7 +86,8 @@ def test_a_misspelt_command_is_named_before_a_run_starts() -> None:
     assert check is not None
     with pytest.raises(ParameterError, match=r"^comand .* did you mean 'command'"):
         check({"comand": ["true"]})
-    check({})  # a recipe of Zocalo's has it in `job_parameters`
+    with pytest.raises(ParameterError, match=r"^command: no program is named$"):
+        check({})
 
 
 def test_files_are_collected_by_pattern_and_told(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from zocelery_tasks.wrappers.cluster import ClusterPlace, log_mark
 from zocelery_tasks.wrappers.environment import (
     check_variables,
     find_program,
+    is_plain,
     program_environment,
 )
 from zocelery_tasks.wrappers.folders import (
@@ -155,8 +156,11 @@ class Bench:
             TemporaryError: the machine failed it, not the program.
         """
         for argument in arguments:
-            if "\0" in argument:
-                raise ParameterError(f"{arguments[0]}: an argument has a NUL in it")
+            if not is_plain(argument):
+                raise ParameterError(
+                    f"{arguments[0]}: the argument {argument!r:.80} is no text that a "
+                    "program can be given"
+                )
         command = Command(
             arguments=arguments,
             folder=self.folder,
@@ -375,6 +379,8 @@ def work(bench: Bench, function: Callable[[Bench], Answer]) -> Answer:
     """
     started = {"message": f"starting {bench.name}", "time": time.time()}
     bench.step.send("starting", {**started, "working_directory": str(bench.folder)})
+    if bench.desk.number > 1 and not bench.desk.kept:
+        bench.desk.write_log(f"[try {bench.desk.number}: {bench.folder}]\n")
     try:
         result = function(bench)
     except Exception:

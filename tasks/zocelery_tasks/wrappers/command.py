@@ -1,6 +1,7 @@
 """The wrapper `command`: any program, described by the recipe alone."""
 
-import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +18,7 @@ from zocelery_tasks.wrappers.base import (
     wrapper_task,
 )
 from zocelery_tasks.wrappers.folders import allowed_input
+from zocelery_tasks.wrappers.json_files import read_json_file
 from zocelery_tasks.wrappers.process import Ending, Outcome
 from zocelery_tasks.wrappers.progress import pattern_progress
 
@@ -26,8 +28,15 @@ def _require_inside(value: str) -> str:
     path = Path(value)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in value:
         raise ValueError("must be a path or pattern inside the working folder")
+    try:
+        next(Path(os.devnull).glob(value), None)  # now, not after hours of work
+    except (ValueError, re.error) as error:
+        raise ValueError(f"is no pattern for files: {error}") from error
     return value
 
+
+MOST_DATA = 10_000_000
+"""Bytes of JSON that an answer may take from a file."""
 
 Inside = Annotated[str, AfterValidator(_require_inside)]
 """A path or pattern below the folder in which the program works."""
@@ -113,11 +122,12 @@ def _check(parameters: Mapping[str, Any]) -> None:
     given = CommandParameters.model_validate(parameters)
     if given.progress:
         pattern_progress(given.progress)
-    if not given.command and not given.arguments:  # they may be in job_parameters
+    if not given.command and not given.arguments:
         for name in parameters:
             meant = get_close_matches(name, ["command", "arguments"], cutoff=0.8)
             if meant:
                 raise ParameterError(f"{name} is not known; did you mean {meant[0]!r}?")
+        raise ParameterError("command: no program is named")
 
 
 @wrapper_task("command", parameters=CommandParameters, check=_check)
@@ -140,7 +150,11 @@ def command(bench: Bench) -> Answer:
     files = list(_collect(bench, given.outputs))
     answer: Answer = {"files": bench.keep(files)}
     if given.read_json:
-        answer["data"] = _read_json(bench.folder / given.read_json)
+        file = bench.folder / given.read_json
+        try:
+            answer["data"] = read_json_file(file, MOST_DATA)
+        except PermanentError as error:
+            raise bench.bad_result(f"read_json: {error}") from error
     return answer
 
 
@@ -217,10 +231,3 @@ def _collect(bench: Bench, outputs: Sequence[Output]) -> Iterator[KeptFile]:
                 seen.add(path)
                 place = str(path.relative_to(bench.folder))
                 yield KeptFile(path, place, output.kind, output.rank)
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise PermanentError(f"read_json: {file} cannot be read: {error}") from error

@@ -62,13 +62,24 @@ def check_variables(given: Mapping[str, str], allowed: Collection[str]) -> None:
         ParameterError: names the variable.
     """
     for name, value in given.items():
-        if not _NAME.fullmatch(name) or "\0" in value:
+        if not _NAME.fullmatch(name) or not is_plain(value):
             raise ParameterError(f"environment: {name!r:.80} is no variable")
         if _DECIDING.fullmatch(name) and name not in allowed:
             raise ParameterError(
                 f"environment: {name!r:.80} decides which code programs run; the "
                 "configuration may allow it (wrappers.variables)"
             )
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text can be an argument, or a variable's value: no NUL, all of Unicode.
+
+    What stands for the bytes of a file's name that is no Unicode passes.
+    """
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def find_program(name: str, folder: Path, path: str | None = None) -> str | None:

@@ -1,11 +1,11 @@
 """What DIALS's experiment lists (`*.expt`, JSON) say of crystals."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from zocelery.errors import PermanentError
+from zocelery_tasks.wrappers.json_files import read_json_file
 
 Vector = list[float]
 
@@ -17,9 +17,9 @@ def read_experiments(file: Path) -> dict[str, Any]:
         PermanentError: it cannot be read.
     """
     try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise PermanentError(f"{file}: is no experiment list: {error}") from error
+        found = read_json_file(file)
+    except PermanentError as error:
+        raise PermanentError(f"no experiment list: {error}") from error
     if not isinstance(found, dict):
         raise PermanentError(f"{file}: is no experiment list")
     return found

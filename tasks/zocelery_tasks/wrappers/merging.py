@@ -1,5 +1,6 @@
 """Merging statistics: as DIALS and xia2 tell them, under the names of the LIMS."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,8 +77,19 @@ def _read_line(line: str, shells: Sequence[str], found: Statistics) -> None:
     if key is None or len(numbers) != len(shells):
         return
     for shell, text in zip(shells, numbers, strict=True):
-        number = int(text) if key in _COUNTS else float(text)
+        number = _number(text, is_count=key in _COUNTS)
         found.setdefault(shell, {})[key] = number
+
+
+def _number(text: str, *, is_count: bool) -> float | None:
+    """Return a number of the table; None for what is none, such as `nan` and `None`."""
+    try:
+        number = float(text.rstrip("*"))  # a star: significant
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(number) if is_count else number
 
 
 def draw_answer(answer: Mapping[str, Any]) -> str:
@@ -85,7 +97,7 @@ def draw_answer(answer: Mapping[str, Any]) -> str:
     lines = []
     if answer.get("space_group"):
         lines.append(f"Space group  {answer['space_group']}")
-    if answer.get("unit_cell"):
+    if answer.get("unit_cell") and None not in answer["unit_cell"]:
         cell = "  ".join(f"{number:.3f}" for number in answer["unit_cell"])
         lines.append(f"Unit cell    {cell}")
     found = answer.get("merging_statistics") or {}

@@ -4,6 +4,7 @@ Between a worker and a program stands `supervisor.py`, which ends the program wi
 its descendants when it is asked to, and when the worker dies, however it dies.
 """
 
+import errno
 import json
 import os
 import selectors
@@ -194,12 +195,24 @@ def _not_started(command: Command, error: str) -> str:
         place = f"is not installed on {os.uname().nodename}"
         return f"command {program} {place}: it is nowhere on the PATH of the worker"
     at = command.executable or program
+    is_missing = error == os.strerror(errno.ENOENT)
+    if is_missing and not command.folder.is_dir():
+        error = "the folder is not there"
+    elif is_missing and Path(at).is_file():
+        error = "what its first line names, or its loader, is not there"
     return f"{program}: {at} cannot be started in {command.folder}: {error}"
 
 
 def signal_name(number: int | None) -> str | None:
     """Return `SIGKILL` for 9; None for None."""
-    return None if number is None else signal.Signals(number).name
+    if number is None:
+        return None
+    if signal.SIGRTMIN < number < signal.SIGRTMAX:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one that only C's library knows
+        return f"signal {number}"
 
 
 def end_leftovers(unit: str) -> int:

@@ -1,14 +1,20 @@
 """What a program prints: followed while it runs, and its last lines when it fails."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 _COMPLAINT = re.compile(r"(Sorry|Error|ERROR|Fatal|FATAL|\w+Error)\b ?:")
 """DIALS's and xia2's way to begin such a line, and others'."""
 LONGEST_TAIL = 4000
 MOST_READ = 1 << 20
 """Bytes that are read at once; the rest waits for the next look."""
+MOST_BEHIND = 8 << 20
+"""Bytes: of a log that grows faster than it is shown only the newest part is shown."""
+LONGEST_LINE = 1 << 16
+"""Bytes, beyond which a line is shown in pieces."""
 
 
 class LogFollower:
@@ -36,18 +42,36 @@ class LogFollower:
         """
         try:
             with self._file.open("rb") as stream:
-                stream.seek(self._read)
-                fresh = stream.read() if is_over else stream.read(MOST_READ)
+                left_out = self._catch_up(stream)
+                fresh = stream.read(MOST_BEHIND if is_over else MOST_READ)
         except FileNotFoundError:
             return []
         self._read += len(fresh)
         if fresh and self._mark is not None:
             self._mark.write_text(str(self._read))
         text = self._rest + fresh
-        whole, end, self._rest = text.rpartition(b"\n")
-        if is_over:
-            whole, end, self._rest = text, b"", b""
-        return (whole + end).decode(errors="replace").splitlines()
+        end = len(text) if is_over else _end_of_lines(text)
+        self._rest = text[end:]
+        return left_out + text[:end].decode(errors="replace").splitlines()
+
+    def _catch_up(self, stream: BinaryIO) -> list[str]:
+        """Go to where reading goes on; return a line that says what is left out."""
+        size = stream.seek(0, os.SEEK_END)
+        behind = size - self._read
+        if behind > MOST_BEHIND:
+            self._read, self._rest = size - MOST_READ, b""
+        stream.seek(self._read)
+        left_out = behind - MOST_READ if behind > MOST_BEHIND else 0
+        return [f"[{left_out} bytes are only in {self._file}]"] if left_out else []
+
+
+def _end_of_lines(text: bytes) -> int:
+    """Return where the last whole line ends: at a line feed or carriage return.
+
+    A carriage return at the very end may belong to a line feed that is still to come.
+    """
+    end = max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
+    return len(text) if len(text) - end > LONGEST_LINE else end
 
 
 def last_lines(file: Path, number: int = 8) -> list[str]:

@@ -59,8 +59,8 @@ class Supervisor:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self._program = self._start()
-        except OSError as error:
-            return {"error": f"{error.strerror or error}"}
+        except (OSError, ValueError) as error:
+            return {"error": f"{getattr(error, 'strerror', None) or error}"}
         grace = self._wait(wake)
         self._end_all(LEFT_OVER_SECONDS if grace is None else grace)
         return self._report(stopped=grace is not None)

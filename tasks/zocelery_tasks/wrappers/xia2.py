@@ -26,6 +26,7 @@ from zocelery_tasks.wrappers.xia2_results import (
     error_line,
     read_results,
     read_xtriage,
+    says_it_failed,
 )
 
 LIMS_NAMES: Mapping[str, str] = {
@@ -196,7 +197,7 @@ def xia2(bench: Bench) -> Answer:
     _copy_final(bench, given.pipeline_final)
     place = bench.results_folder or bench.folder
     found = read_results(bench.folder, place)
-    xtriage = read_xtriage(bench.folder) if given.store_xtriage_results else []
+    xtriage = _xtriage(bench) if given.store_xtriage_results else []
     resolution = resolution_at_two_sigma(bench)
     commands = lims_commands(found, xtriage, resolution)
     bench.step.send("ispyb", {"ispyb_command_list": commands})
@@ -210,18 +211,26 @@ def xia2(bench: Bench) -> Answer:
     }
 
 
+def _xtriage(bench: Bench) -> list[Answer]:
+    """Return xtriage's messages; a report that cannot be read takes nothing else."""
+    try:
+        return read_xtriage(bench.folder)
+    except PermanentError as error:
+        bench.update(f"no messages of xtriage: {error}")
+        return []
+
+
 def _ended_by_itself(outcome: Outcome) -> bool:
     """Take any exit code: what xia2 has written says more of its failure."""
     return outcome.ending is Ending.ITSELF and outcome.exit_code is not None
 
 
 def _check_success(bench: Bench) -> None:
-    said = error_line(bench.folder)
-    if said:
-        raise bench.bad_result(f"xia2 failed: {said}")
     code = bench.programs[-1]["exit_code"]
-    if code != 0:
-        raise bench.bad_result(f"xia2 ended with exit code {code}")
+    if code != 0 or says_it_failed(bench.folder):
+        said = error_line(bench.folder)
+        how = f"failed: {said}" if said else f"ended with exit code {code}"
+        raise bench.bad_result(f"xia2 {how}")
     for name in ("xia2.json", "DataFiles", "LogFiles"):
         if not (bench.folder / name).exists():
             raise bench.bad_result(f"xia2 left no {name}")
@@ -280,7 +289,9 @@ def resolution_at_two_sigma(bench: Bench) -> float | None:
     except PermanentError as error:
         bench.update(f"no resolution at I/sigma 2: {error}")
         return None
-    said = bench.log.read_bytes()[before:]  # xia2 has named limits of its own above
+    with bench.log.open("rb") as log:
+        log.seek(before)  # xia2 has named limits of its own above
+        said = log.read()
     found = _RESOLUTION.findall(said.decode(errors="replace"))
     return float(found[-1]) if found else None
 

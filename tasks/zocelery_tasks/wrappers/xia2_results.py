@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from zocelery.errors import PermanentError
+from zocelery_tasks.wrappers.json_files import read_json_file
 from zocelery_tasks.wrappers.merging import NAMES, SHELLS
 from zocelery_tasks.wrappers.panel_geometry import PanelGeometry
 
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
 _COMMAND_LINE = "Command line:"
+ERROR_FILES = ("xia2-error.txt", "xia2.error")
+_WRONG_GROUP = "may be assigned to the wrong space group"
+_INCOMPLETE = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
+"""What comes of reading a project in which something is missing or of another kind."""
 Found = dict[str, Any]
 
 
@@ -26,14 +31,14 @@ def read_results(folder: Path, place: Path, program: str = "xia2") -> Found:
     Raises:
         PermanentError: the files cannot be read or are not those of a complete run.
     """
-    project = _read_json(folder / "xia2.json")
+    project = _read_object(folder / "xia2.json")
     try:
         crystals = project["_crystals"]
         if len(crystals) != 1:
             raise PermanentError(f"xia2.json: {len(crystals)} crystals, not one")
         crystal = next(iter(crystals.values()))
         return _result(crystal, folder, place, program)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except _INCOMPLETE as error:
         raise PermanentError(
             f"{folder / 'xia2.json'}: is not of a complete run: {error!r}"
         ) from error
@@ -79,8 +84,10 @@ def _result(crystal: Found, folder: Path, place: Path, program: str) -> Found:
 
 
 def command_line(folder: Path) -> str:
-    """Return the command line as xia2 has written it down."""
-    for line in (folder / "xia2.txt").read_text(errors="replace").splitlines():
+    """Return the command line as xia2 has written it down, "" if it has not."""
+    text = folder / "xia2.txt"
+    lines = text.read_text(errors="replace").splitlines() if text.exists() else []
+    for line in lines:
         if line.startswith(_COMMAND_LINE):
             return line.removeprefix(_COMMAND_LINE).strip()
     return ""
@@ -88,7 +95,8 @@ def command_line(folder: Path) -> str:
 
 def _shell(statistics: Mapping[str, Sequence[float]], position: int) -> Found:
     known = ((key, statistics.get(name)) for name, key in NAMES.items())
-    return {key: v[position] for key, v in known if v and len(v) > position}
+    values = ((key, v[position]) for key, v in known if v and len(v) > position)
+    return {key: value for key, value in values if value is not None}
 
 
 def _cell(prefix: str, numbers: Sequence[float]) -> Found:
@@ -157,20 +165,30 @@ def read_xtriage(folder: Path) -> list[Found]:
     report = folder / "xia2-report.json"
     if not report.exists():
         return []
-    messages = _read_json(report).get("xtriage") or []
+    messages = _read_object(report).get("xtriage") or []
     return [
         {key: message.get(key) for key in ("level", "text", "summary", "header")}
         for message in messages
-        if "may be assigned to the wrong space group" not in message.get("text", "")
+        if isinstance(message, dict)
+        and message.get("text")
+        and _WRONG_GROUP not in str(message["text"])
     ]
 
 
+def says_it_failed(folder: Path) -> bool:
+    """Whether xia2 has left one of its files that are there only when it fails."""
+    return any((folder / name).exists() for name in ERROR_FILES)
+
+
 def error_line(folder: Path) -> str | None:
-    """Return xia2's own words for why it failed, if it has failed."""
+    """Return what xia2 calls an error: its words for why it failed, if it has failed.
+
+    One that has ended well may have got over an error all the same.
+    """
     text = folder / "xia2.txt"
     lines = text.read_text(errors="replace").splitlines() if text.exists() else []
     errors = [line for line in lines if line.startswith("Error:")]
-    for name in ("xia2-error.txt", "xia2.error"):
+    for name in ERROR_FILES:
         file = folder / name
         if file.exists():
             own = file.read_text(errors="replace").strip().splitlines()
@@ -178,11 +196,8 @@ def error_line(folder: Path) -> str | None:
     return errors[-1].strip() if errors else None
 
 
-def _read_json(file: Path) -> Found:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise PermanentError(f"{file}: cannot be read: {error}") from error
+def _read_object(file: Path) -> Found:
+    found = read_json_file(file)
     if not isinstance(found, dict):
         raise PermanentError(f"{file}: is no JSON object")
     return found
