@@ -74,6 +74,15 @@ def test_a_swung_detector_is_turned_about_the_sample(read):
     assert detector.panel.distance == pytest.approx(100)
 
 
+def test_an_axis_may_be_named_from_the_top_without_a_slash(read):
+    def swing(detector):
+        add_axis(detector["axes"], "swing", [30.0], (1, 0, 0), rotation=True)
+        whole = detector["axes/swing"].name
+        detector["axes/distance"].attrs["depends_on"] = whole.lstrip("/")
+
+    assert read(swing).detector.panel.slow_axis[1] == pytest.approx(-math.sqrt(0.75))
+
+
 @pytest.mark.parametrize(
     ("value", "units"),
     [(0.1, "m"), (10.0, "cm"), (1e5, "um"), (1e5, "microns"), (100.0, "millimeters")],

@@ -99,7 +99,9 @@ def _next(node: Node) -> Node | None:
     path = node.attribute_text("depends_on")
     if path in ("", "."):
         return None
-    return _required(Node(node.file, node.item.parent), path)
+    here = Node(node.file, node.item.parent)
+    # Some writers leave out the slash before the name of the entry.
+    return here.find(path) or here.find(f"/{path}") or _required(here, path)
 
 
 def _axis(node: Node) -> Axis:
