@@ -94,6 +94,20 @@ def test_a_message_of_zocalo_go_starts_a_run_with_what_the_lims_knows():
     assert known["requested_by"] == WHO
 
 
+@pytest.mark.parametrize("dcid", [str(DCID), f" {DCID} ", float(DCID)])
+def test_the_id_of_a_data_collection_may_be_text_or_end_in_a_zero(dcid: Any):
+    word = new_word()
+    given = json.dumps(hello(word, ispyb_dcid=dcid)).encode()
+    send(b"\xef\xbb\xbf" + given)  # with the mark that some editors put before it
+    assert run_of(word).result(WAIT) == {"word": word, "dcid": str(DCID)}
+
+
+def test_an_id_that_is_empty_is_none_at_all():
+    word = new_word()
+    send(hello(word, ispyb_dcid="", ispyb_process=JOB))
+    assert run_of(word).result(WAIT) == {"word": word, "dcid": str(DCID)}
+
+
 def test_a_message_of_synchweb_without_any_property_runs_the_jobs_recipe():
     send({"parameters": {"ispyb_process": JOB, "word": (word := new_word())}})
     run = run_of(word)
@@ -264,6 +278,8 @@ def test_submit_in_python_looks_up_what_the_command_line_does():
         ({"custom_recipe": {"a": 1}, "parameters": {}}, "custom"),
         ({"parameters": {"guid": "../x"}}, "run id"),
         ({"recipes": ["hello"], "parameters": {"ispyb_dcid": 99}}, "collection 99"),
+        ({"recipes": ["hello"], "parameters": {"ispyb_dcid": 0}}, "dcid = 0 is no id"),
+        ({"recipes": ["hello"], "parameters": {"ispyb_dcid": 10**30}}, "is no id"),
         ({"parameters": {"ispyb_process": 99}}, "no processing job 99"),
         ({"parameters": {"word": "x"}}, "need a data collection"),
         ({"parameters": {"dispatcher_timeout": "soon"}}, "dispatcher_timeout"),

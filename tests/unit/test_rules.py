@@ -239,6 +239,7 @@ def test_without_an_event_a_collection_has_ended_and_without_the_lims_there_is_n
     known = {**looked_up(3), "ispyb_dc_class": classes}
     found = find_scenario(known)
     assert (found.dcid, found.event, found.kind) == (3, "end", "characterization")
+    assert find_scenario({**known, "event": "START"}).event == "start"
     with pytest.raises(ParameterError, match="event 'begin' is none of start, end"):
         find_scenario({**known, "event": "begin"})
     with pytest.raises(ParameterError, match="need a data collection"):
@@ -269,3 +270,12 @@ def test_grids_at_right_angles_pair_up(
 ):
     grids = [grid(number + 1, angle) for number, angle in enumerate(angles)]
     assert pair_up(grids) == pairs
+
+
+def test_grids_of_two_crystals_pair_up_with_those_of_their_length():
+    shape = ((0, 20), (0, 31), (90, 31), (90, 20), (90, None))
+    grids = [
+        {**grid(number + 1, angle), "steps_x": steps}
+        for number, (angle, steps) in enumerate(shape)
+    ]
+    assert pair_up(grids) == [(2, 3), (1, 4)]

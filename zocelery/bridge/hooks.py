@@ -30,7 +30,7 @@ def lims_filter(message: Message, parameters: Message) -> tuple[Message, Message
 
     A recipe is named only if the message names none.
     """
-    if not any(parameters.get(key) for key in LIMS_KEYS):
+    if all(parameters.get(key) in (None, "") for key in LIMS_KEYS):
         return message, parameters
     names = bool(message.get("recipes") or message.get("custom_recipe"))
     found, recipe = known_parameters(parameters, names_recipe=names, waits=False)
@@ -57,7 +57,7 @@ def apply_filters(
         ParameterError: a filter answers something else.
     """
     told, values = dict(message), dict(parameters)
-    for name, function in (("lims", lims_filter), *_installed(FILTERS)):
+    for name, function in _filters():
         answer = function(told, values)
         try:
             told, values = (_object(part) for part in answer)
@@ -71,7 +71,7 @@ def apply_filters(
 
 def waits_for(message: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
     """Return the name of the first hook that says that it is not ready, or None."""
-    for name, function in (("lims", lims_is_ready), *_installed(READY_HOOKS)):
+    for name, function in _ready_hooks():
         if not function(dict(message), dict(parameters)):
             return name
     return None
@@ -79,9 +79,16 @@ def waits_for(message: Mapping[str, Any], parameters: Mapping[str, Any]) -> str 
 
 def load_hooks() -> None:
     """Import the filters and hooks of the facility; their first message need not."""
-    for group in (FILTERS, READY_HOOKS):
-        for _ in _installed(group):
-            pass
+    _filters()
+    _ready_hooks()
+
+
+def _filters() -> list[tuple[str, Filter]]:
+    return [("lims", lims_filter), *_installed(FILTERS)]
+
+
+def _ready_hooks() -> list[tuple[str, ReadyHook]]:
+    return [("lims", lims_is_ready), *_installed(READY_HOOKS)]
 
 
 def _object(value: Any) -> Message:

@@ -87,7 +87,7 @@ def read_object(delivery: Delivery, largest: int) -> Any:
             "(workers.largest_message)"
         )
     try:
-        message = json.loads(delivery.body.decode("utf-8"))
+        message = json.loads(delivery.body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ParameterError(f"its body is not JSON: {error}") from error
     if not isinstance(message, dict):

@@ -26,6 +26,7 @@ from zocelery.recipe import Recipe
 from zocelery.recipe_format import parse_recipe
 from zocelery.recipe_library import RecipeLibrary, current_library
 from zocelery.recipe_merge import merge_recipes
+from zocelery.recipe_notes import ignored_parameters
 from zocelery.registry import load_catalogue
 from zocelery.rules.decision import decide, load_rules
 from zocelery.rules.scenario import EVENT, find_scenario
@@ -144,6 +145,8 @@ def start_wanted(
         if wanted.job is not None:
             parameters = record_job(wanted.run, recipe.name, parameters, wanted.job)
             prepared = prepare(recipe, parameters, catalogue)
+        for note in ignored_parameters(prepared, catalogue):
+            logger.warning("Recipe %r: %s", prepared.name, note)
         launch(
             prepared,
             parameters,

@@ -82,7 +82,7 @@ def find_scenario(parameters: Mapping[str, Any]) -> Scenario:
             "no recipe is named, and the rules need a data collection of the LIMS "
             "(ispyb_dcid)"
         )
-    happened = parameters.get(EVENT) or "end"
+    happened = str(parameters.get(EVENT) or "end").lower()
     if happened not in EVENTS:
         raise ParameterError(f"event {happened!r:.60} is none of {', '.join(EVENTS)}")
     classes = parameters.get("ispyb_dc_class") or {}

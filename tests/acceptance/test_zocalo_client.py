@@ -1,0 +1,142 @@
+"""Zocalo's client library, unmodified, asks for runs and serves parts of them."""
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from tests.bridge_site import bridge, dead_letters, declare, until
+from tests.unit.small_images import mini_header, write_cbf
+from zocelery.deployment import current_deployment
+from zocelery.settings import current_settings
+
+CLIENT = Path(__file__).parents[1] / "zocalo_client.py"
+FEEDBACK = "transient.i24.pia_feedback"
+LEGACY = "legacy.service"
+Do = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def do(
+    request: pytest.FixtureRequest, workers: Path, tmp_path_factory: Any
+) -> Iterator[Do]:
+    """Tells a program that uses the library what to do; answers what came of it."""
+    made = Path(request.config.cache.mkdir("dodal"))  # type: ignore[union-attr]
+    python = made / "venv" / "bin" / "python"
+    if not (made / "installed").exists():
+        pytest.skip("zocalo is not there: test_beamline_clients installs it")
+    assert workers
+    for queue in (FEEDBACK, LEGACY):
+        declare(queue)
+    folder = tmp_path_factory.mktemp("client")
+    broker = {
+        "plugin": "pika",
+        "host": "127.0.0.1",
+        "port": urlsplit(current_settings().broker.url).port,
+        "username": "guest",
+        "password": "guest",
+        "vhost": "/",
+    }
+    environments = {"default": "live", "live": {"plugins": ["broker"]}}
+    document = {"version": 1, "broker": broker, "environments": environments}
+    configuration = folder / "zocalo.yaml"
+    configuration.write_text(json.dumps(document))
+    process = subprocess.Popen(
+        [python, CLIENT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "ZOCALO_CONFIG": str(configuration), "PYTHONPATH": ""},
+    )
+    foreign = {"queues_foreign": [FEEDBACK, LEGACY]}
+    with process, bridge(folder, **foreign, bridge_services={"echo": "echo"}):
+        assert process.stdin is not None
+
+        def _do(what: str, **told: Any) -> Any:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps({"do": what, **told}) + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                if line.startswith('{"answer"'):
+                    return json.loads(line)["answer"]
+            raise AssertionError(f"the client ended: {process.wait()}")
+
+        yield _do
+        process.stdin.close()
+        process.terminate()
+
+
+def test_each_image_of_a_recipe_of_its_own_is_told_as_it_is_analysed(
+    do: Do, tmp_path: Path
+):
+    for number in range(1, 6):
+        pixels = np.full((40, 50), number, dtype=np.int32)
+        write_cbf(tmp_path / f"x_{number:05d}.cbf", pixels, mini_header())
+    recipe = {
+        "1": {
+            "service": "Filewatcher",
+            "queue": "filewatcher",
+            "parameters": {
+                "pattern": "{images}",
+                "pattern-start": "1",
+                "pattern-end": "5",
+                "burst-limit": 40,
+                "timeout": "120",
+            },
+            "output": {"every": 2},
+        },
+        "2": {"queue": "per_image_analysis", "output": 3},
+        "3": {"queue": FEEDBACK, "parameters": {"scan": "{scan}"}},
+        "start": [[1, []]],
+    }
+    guid, scan = str(uuid.uuid4()), uuid.uuid4().hex
+    do("listen", to=FEEDBACK)
+    parameters = {"guid": guid, "images": f"{tmp_path}/x_%05d.cbf", "scan": scan}
+    message = {"custom_recipe": recipe, "parameters": parameters}
+    do("send", to="processing_recipe", message=message)
+    told = do("received", count=5)
+    assert sorted(one["message"]["file-number"] for one in told) == [1, 2, 3, 4, 5]
+    assert all(one["message"]["n_spots_total"] >= 0 for one in told)
+    assert {one["id"] for one in told} == {guid}
+    assert [one["parameters"] for one in told] == 5 * [{"scan": scan}]
+    assert [one["path"] for one in told] == 5 * [[1, 2]]
+    run = until(lambda: current_deployment().history.find_run(guid))
+    assert run["recipe"] == "custom"
+
+
+def test_a_service_of_zocalos_in_the_middle_of_a_recipe_sends_on_to_a_task_here(
+    do: Do,
+):
+    recipe = {
+        "1": {"queue": "echo", "parameters": {"word": "{word}"}, "output": 2},
+        "2": {"queue": LEGACY, "output": {"output": 3}},
+        "3": {"queue": "echo", "parameters": {"then": "{word}"}, "output": 4},
+        "4": {"queue": FEEDBACK},
+        "start": [[1, []]],
+    }
+    word = uuid.uuid4().hex
+    do("serve", to=LEGACY)
+    message = {"custom_recipe": recipe, "parameters": {"word": word}}
+    # recipe-wrapped, as Zocalo's own `trigger` sends it
+    wrapped = {"recipe": {"1": {}, "start": [[1, []]]}, "payload": message}
+    headers = {"workflows-recipe": "True"}
+    body = {**wrapped, "recipe-pointer": 1, "recipe-path": [], "environment": {}}
+    do("send", to="processing_recipe", message=body, headers=headers)
+    (told,) = do("received", count=1)
+    assert told["message"] == {"word": word, "then": word, "served_by": LEGACY}
+    assert told["path"] == [1, 2, 3]
+
+
+def test_a_request_that_cannot_be_is_a_dead_letter_with_its_reason(do: Do):
+    dead_letters()  # of others
+    do("send", to="processing_recipe", message={"recipes": ["nowhere"]})
+    ((_, headers),) = until(dead_letters)
+    assert "its parameters are null, not an object" in headers["x-z-error"]
