@@ -61,7 +61,7 @@ class Client:
 
     def received(self, count: int) -> list[dict[str, Any]]:
         """Return so many messages, as soon as they are there."""
-        return [self._told.get(timeout=60) for _ in range(count)]
+        return [self._told.get(timeout=300) for _ in range(count)]
 
 
 def obey(client: Client) -> None:

@@ -71,7 +71,9 @@ def count_hits(step: Step) -> None:
     given = HitParameters.model_validate(step.parameters)
     images, hits, indexed = _count(step, given)
     if images % given.every == 0:
-        step.send("report", describe(images, hits, indexed))
+        report = describe(images, hits, indexed)
+        step.send("report", report)
+        _show(step, in_words(report))
 
 
 @recipe_task("hit_summary", kind=TaskKind.GATHER, parameters=HitParameters)
@@ -159,6 +161,14 @@ def summarise(members: Iterable[Member], given: HitParameters) -> dict[str, Any]
         else:
             failed.append({"item": member.item, "error": member.error})
     return {**describe(images, hits, indexed), "shed": shed, "failed": failed}
+
+
+def _show(step: Step, text: str) -> None:
+    """Show a text beside the node while its run goes on."""
+    from zocelery.deployment import current_deployment
+
+    store = current_deployment().store
+    store.note_progress(step.run_id, step.node, {"message": text})
 
 
 def _count(step: Step, given: HitParameters) -> tuple[int, int, int]:

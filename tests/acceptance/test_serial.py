@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -115,6 +116,8 @@ def test_hit_rates_are_told_live_and_dropped_images_counted(
     every = sorted(int(str(report["images"])) for report in told)
     assert every == list(range(2, summary["images"] + 1, 2))
     assert every
+    beside = current_deployment().store.progress(run.id)["count"]["message"]
+    assert re.fullmatch(r"\d+ hits in \d+ images \(.* %\)", beside)
     shown = [result["value"]["images"] for result in run.stream("hit-rate")]
     assert sorted(shown) == every
     rows = site.rows("ImageQualityIndicators", "imageNumber", dataCollectionId=14)

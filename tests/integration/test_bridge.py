@@ -55,6 +55,8 @@ def serving(workers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("bridge")
     for name in ("hello", "xia2-dials", *RULED):
         (folder / f"{name}.json").write_text(json.dumps(RECIPE))
+    trigger = {"1": {**ECHO, "parameters": {"word": "hi"}}, "start": [[1, []]]}
+    (folder / "trigger.json").write_text(json.dumps(trigger))
     settings = {
         "recipes_folders": [str(folder)],
         "bridge_ready_interval": 0.2,
@@ -116,6 +118,28 @@ def test_a_message_of_synchweb_without_any_property_runs_the_jobs_recipe():
     assert row["recipe"] == "xia2-dials"
     assert row["parameters"]["ispyb_parameters"] == {"d_min": "3"}
     assert row["parameters"]["images"].endswith("/raw/lyso/ly-so_2_%05d.cbf:1:50")
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (
+            '{"recipes":["trigger"],"parameters":{"ispyb_dcid":11,"scaling_id":%d}}',
+            "scaling_id",
+        ),
+        (
+            '{"recipes":["trigger"],"parameters":{"ispyb_protein_id":%d}}',
+            "ispyb_protein_id",
+        ),
+    ],
+    ids=["downstream", "sequence"],
+)
+def test_what_else_synchweb_asks_for_byte_by_byte(body: str, key: str):
+    number = uuid.uuid4().int % 10**9
+    send((body % number).encode())
+    (row,) = until(lambda: runs_with(**{key: number}))
+    assert row["recipe"] == "trigger"
+    assert open_run(row["run"]).result(WAIT) == {"word": "hi"}
 
 
 def test_a_custom_recipe_and_several_recipes_make_one_run():
@@ -212,7 +236,8 @@ def is_recorded(run: dict[str, Any], **parameters: str) -> bool:
 
 def test_a_rotation_is_analysed_from_its_start_and_processed_at_its_end():
     word = new_word()
-    announce(DCID, "start", word, filename=None, start_frame_index=0)
+    sweep = {"start_frame_index": 0, "number_of_frames": 3600, "message_index": 0}
+    announce(DCID, "start", word, filename=None, **sweep)  # as mx-bluesky says it
     first = run_of(word)
     for _ in range(3):
         announce(DCID, "end", word)

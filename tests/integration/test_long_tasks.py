@@ -165,7 +165,7 @@ def test_a_program_that_asks_for_another_try_gets_a_fresh_folder(tmp_path):
 
 
 def test_logs_of_two_tries_are_told_apart_also_after_the_end(tmp_path):
-    script = f"echo hello; test -e {tmp_path}/no || {{ touch {tmp_path}/no; exit 75; }}"
+    script = f"echo hello; mkdir {tmp_path}/second 2>/dev/null && exit 75; exit 0"
     retry = {"attempts": 2, "pause": 0.1}
     node = shell(tmp_path, script, retry=retry, parameters={"retry_exit_codes": [75]})
     run = start({"a": node})
