@@ -18,6 +18,11 @@ SECTIONS: dict[str, list[str]] = {
         *("--kernel", "--detector", "eiger2_4m", "--backgrounds", LEVELS),
         *("--overdispersed", "0.5"),
     ],
+    "backgrounds-large": [
+        *("--kernel", "--detector", "eiger2_16m", "--detector", "pilatus3_6m"),
+        *("--backgrounds", "0,1,10,100,1000,5000"),
+        *("--overdispersed", "0.5", "--rounds", "5"),
+    ],
     "throughput": [],
     "memory": [],
     "live": [],
@@ -27,7 +32,7 @@ SECTIONS: dict[str, list[str]] = {
     "fuzz": ["--cases", "50000"],
 }
 """Options of each section's command."""
-COMMANDS = {"backgrounds": "spotfinding"}
+COMMANDS = {"backgrounds": "spotfinding", "backgrounds-large": "spotfinding"}
 """Of those sections that are not called like their command."""
 HEAD = """\
 # Performance

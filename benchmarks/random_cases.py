@@ -2,12 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from benchmarks.dials import Dials
-from benchmarks.random_images import Image, Mask, Shape, random_image
+from benchmarks.random_images import (
+    Image,
+    Mask,
+    Shape,
+    image_on_edge,
+    overdispersed_image,
+    random_image,
+)
 from benchmarks.wire import Array
 from zocelery_tasks.images.dials_rule import DialsRule
 from zocelery_tasks.kernels.spots import find_spots
@@ -29,6 +37,16 @@ PLANTS: dict[str, Callable[[Any], Any]] = {
 """Mistakes that a comparison must notice, by the setting that is wrong."""
 
 
+class Aim(StrEnum):
+    """What cases are drawn to find."""
+
+    ANYTHING = "anything"
+    EDGE = "edge"
+    """Windows that are as good as on the edge of being signal."""
+    OVERDISPERSED = "overdispersed"
+    """Images in which hardly a window can be rejected by a cheap test."""
+
+
 @dataclass(frozen=True, eq=False)
 class RandomCase:
     """An image, its mask, and how spots are to be found on it."""
@@ -37,6 +55,7 @@ class RandomCase:
     image: Image
     mask: Mask
     settings: DispersionSettings
+    aim: Aim
 
     @property
     def highest(self) -> int:
@@ -64,18 +83,29 @@ def random_case(
     most: int = 60,
     shape: Shape | None = None,
     rule: DialsRule = DialsRule.V3_12,
+    aim: Aim = Aim.ANYTHING,
 ) -> RandomCase:
     """Return a case that depends on nothing but the arguments.
 
     Args:
         seed: chooses all.
-        most: pixels of a side, at most.
+        most: pixels of a side, at most; those on the edge have 20 at least.
         shape: (slow, fast) instead.
         rule: which DIALS it is for.
+        aim: what for.
     """
     rng = np.random.default_rng(seed)
-    image, mask = random_image(rng, most, shape)
-    return RandomCase(seed, image, mask, random_settings(rng, image.shape, rule))
+    if aim is Aim.ANYTHING:
+        image, mask = random_image(rng, most, shape)
+        chosen = random_settings(rng, image.shape, rule)
+        return RandomCase(seed, image, mask, chosen, aim)
+    is_edge = aim is Aim.EDGE
+    if shape is None:
+        slow, fast = rng.integers(min(20, most), most + 1, 2).tolist()
+        shape = slow, fast
+    image, mask = (image_on_edge if is_edge else overdispersed_image)(rng, shape)
+    chosen = (_settings_on_edge if is_edge else _settings_beside_defaults)(rng, rule)
+    return RandomCase(seed, image, mask, chosen, aim)
 
 
 def random_settings(
@@ -91,6 +121,31 @@ def random_settings(
         chosen["global_threshold"] = rng.uniform(0, 10)
     if rng.random() < 0.15:
         chosen["gain"] = rng.uniform(0.3, 4, shape)
+    chosen["masked_pixels_block_erosion"] = rule is DialsRule.V3_12
+    return DispersionSettings(**chosen)
+
+
+def _settings_on_edge(rng: np.random.Generator, rule: DialsRule) -> DispersionSettings:
+    """Return settings by which some windows of a smooth image are signal, not all."""
+    is_plain = rng.random() < 0.15
+    return DispersionSettings(
+        algorithm=Algorithm.DISPERSION if is_plain else Algorithm.DISPERSION_EXTENDED,
+        sigma_background=float(rng.choice([1.0, 1.5, 2.0, 3.0, 4.0, 6.0])),
+        sigma_strong=float(rng.choice([1.0, 2.0, 3.0])),
+        masked_pixels_block_erosion=rule is DialsRule.V3_12,
+    )
+
+
+def _settings_beside_defaults(
+    rng: np.random.Generator, rule: DialsRule
+) -> DispersionSettings:
+    """Return mostly DIALS's defaults, sometimes others with the same window."""
+    chosen: dict[str, Any] = {"algorithm": list(Algorithm)[rng.integers(2)]}
+    if rng.random() < 0.3:
+        chosen["sigma_background"] = float(rng.choice([0.0, 1.0, 3.0, 6.0]))
+        chosen["sigma_strong"] = float(rng.choice([0.0, 0.5, 1.0, 3.0, 5.0]))
+        chosen["min_count"] = int(rng.choice([2, 0, 5, 30]))
+        chosen["global_threshold"] = float(rng.choice([0.0, 3.5, 50.0, 1e5]))
     chosen["masked_pixels_block_erosion"] = rule is DialsRule.V3_12
     return DispersionSettings(**chosen)
 

@@ -30,10 +30,55 @@ def random_image(
     if rng.random() < 0.3:
         add_extremes(rng, counts)
     mask = random_mask(rng, shape)
-    dtype = DTYPES[rng.integers(len(DTYPES))]
+    return _recorded(rng, counts, mask, DTYPES[rng.integers(len(DTYPES))])
+
+
+def image_on_edge(rng: np.random.Generator, shape: Shape) -> tuple[Image, Mask]:
+    """Return an image with a smooth background, mostly high, and its mask.
+
+    The higher the mean, the less do windows differ in what decides whether they are
+    signal, and the more of them are on the edge of it.
+    """
+    level = 10 ** rng.uniform(0.3 if rng.random() < 0.3 else 2.5, 3.9)
+    mean = np.full(shape, level)
+    for _ in range(rng.integers(0, 60)):
+        at = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
+        width, height = rng.uniform(0.6, 3), 10 ** rng.uniform(0, 2)
+        y, x = np.ogrid[: shape[0], : shape[1]]
+        r2 = (y - at[0]) ** 2 + (x - at[1]) ** 2
+        mean += height * np.sqrt(level) * np.exp(-r2 / (2 * width**2))
+    if rng.random() < 0.3:
+        mean *= rng.gamma(1 / 0.02, 0.02, shape)
+    mask = rng.random(shape) > rng.choice([0, 0.001, 0.02])
+    if rng.random() < 0.5:
+        mask[shape[0] // 2 :][: rng.integers(1, 20)] = False
+    return _recorded(rng, rng.poisson(mean), mask, _drawn_wide(rng))
+
+
+def overdispersed_image(rng: np.random.Generator, shape: Shape) -> tuple[Image, Mask]:
+    """Return an image whose mean, up to 3 million, varies from pixel to pixel."""
+    mean = 10 ** rng.uniform(0, 6.5 if rng.random() < 0.25 else 3.8)
+    width = rng.uniform(0.02, 2)
+    counts = rng.poisson(np.minimum(mean * rng.gamma(1 / width, width, shape), 3e7))
+    add_spots(rng, counts, int(rng.integers(0, 6)))
+    if rng.random() < 0.3:
+        add_extremes(rng, counts)
+    return _recorded(rng, counts, random_mask(rng, shape), _drawn_wide(rng))
+
+
+def _drawn_wide(rng: np.random.Generator) -> type[np.integer]:
+    """Draw a pixel type of more than 8 bits."""
+    wide = DTYPES[1:]
+    return wide[rng.integers(len(wide))]
+
+
+def _recorded(
+    rng: np.random.Generator, counts: Counts, mask: Mask, dtype: type[np.integer]
+) -> tuple[Image, Mask]:
+    """Return counts in a pixel type, most unusable ones flagged, and the mask."""
     top = np.iinfo(dtype).max
     image: Image = np.minimum(counts, top - 1).astype(dtype)
-    flagged = ~mask & (rng.random(shape) < 0.7)
+    flagged = ~mask & (rng.random(counts.shape) < 0.7)
     image[flagged] = -1 if dtype is np.int32 else top
     return image, mask
 

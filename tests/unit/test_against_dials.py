@@ -8,6 +8,7 @@ import pytest
 from benchmarks.dials import DIALS_PYTHON, open_dials
 from benchmarks.random_cases import (
     PLANTS,
+    Aim,
     answer_of_dials,
     our_answer,
     our_spots,
@@ -15,6 +16,7 @@ from benchmarks.random_cases import (
     with_plant,
 )
 
+AIMS = [Aim.ANYTHING] * 4 + [Aim.EDGE, Aim.OVERDISPERSED]
 N_CASES = 48
 
 
@@ -25,7 +27,12 @@ def answers() -> Any:
         if dials is None:
             pytest.skip(f"{DIALS_PYTHON} has no dials")
         cases = [
-            random_case(seed, most=200 if seed % 4 == 0 else 60, rule=dials.rule)
+            random_case(
+                seed,
+                most=200 if seed % 4 == 0 else 60,
+                rule=dials.rule,
+                aim=AIMS[seed % len(AIMS)],
+            )
             for seed in range(N_CASES)
         ]
         return [(case, answer_of_dials(case, dials)) for case in cases]

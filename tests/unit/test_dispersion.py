@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.random_cases import Aim, random_case
 from benchmarks.random_images import random_image
 from tests.unit.reference_dispersion import strong_pixels as reference
 from zocelery_tasks.kernels.strong_pixels import StrongPixelFinder, strong_pixels
@@ -150,6 +151,16 @@ def test_windows_that_single_precision_cannot_tell_are_those_of_the_formulas(see
         algorithm=Algorithm.DISPERSION_EXTENDED, sigma_background=1.5, sigma_strong=1.0
     )
     assert_as_by_the_formulas(image, mask, chosen, 0, 60000)
+
+
+@some
+@given(seeds, st.sampled_from([Aim.EDGE, Aim.OVERDISPERSED]), st.booleans())
+def test_windows_on_the_edge_and_overdispersed_images_are_those_of_the_formulas(
+    seed, aim, blocks
+):
+    case = random_case(seed, most=240, aim=aim)
+    chosen = replace(case.settings, masked_pixels_block_erosion=blocks)
+    assert_as_by_the_formulas(case.image, case.mask, chosen, 0, case.highest)
 
 
 @some
