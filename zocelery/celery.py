@@ -21,6 +21,7 @@ from zocelery.deployment import Deployment, current_deployment
 from zocelery.foreman import Foreman
 from zocelery.janitor import Janitor
 from zocelery.logs import set_up_logging
+from zocelery.patience import ALARM_SECONDS, Patience, give_up, go_on
 from zocelery.registry import ENTRY_POINTS, load_tasks
 from zocelery.settings import Settings, current_settings
 from zocelery.versions import MESSAGE_VERSION, VERSION_HEADER
@@ -45,8 +46,8 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
             "interval_start": 0.2,
             "interval_step": 0.3,
             "interval_max": 2.0,
+            "errback": give_up,
         },
-        "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_heartbeat": 60,
         # acknowledged when done; given back when the worker dies
@@ -69,7 +70,6 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_default_exchange_type": "topic",
         "task_default_routing_key": "control",
         "task_create_missing_queues": False,
-        "task_inherit_parent_priority": True,
         "task_ignore_result": True,
         "task_send_sent_event": settings.workers.events,
         "worker_send_task_events": settings.workers.events,
@@ -90,6 +90,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         # the usual hour is not done twice.
         return {"visibility_timeout": settings.redis.gather_expires}
     return {
+        **Patience(settings.broker.timeout).options(),
         "confirm_publish": True,
         "connect_retries_timeout": 60,
         "max_retries": 100,
@@ -273,6 +274,16 @@ class AttendanceStep(bootsteps.StartStopStep):
 def _set_up_logging(loglevel: int | str = "INFO", **_: Any) -> None:
     level = logging.getLevelName(loglevel) if isinstance(loglevel, int) else loglevel
     set_up_logging(level or "INFO")
+
+
+@signals.celeryd_after_setup.connect
+def _be_patient(instance: Any, **_: Any) -> None:
+    """Let workers wait longer for a broker that hangs than those who submit."""
+    settings, conf = current_settings().broker, instance.app.conf
+    conf.task_publish_retry_policy["errback"] = go_on
+    if not settings.is_redis:
+        patience = Patience(settings.timeout, alarm_seconds=ALARM_SECONDS)
+        conf.broker_transport_options.update(patience.options())
 
 
 @signals.celeryd_after_setup.connect

@@ -22,6 +22,7 @@ def confirmed_together(producer: Any) -> Iterator[None]:
     Raises:
         MessageNacked: the broker has refused a message. Which are there is not known
             then, nor after any other error: all have to be published again.
+        TimeoutError: the broker has said nothing for `broker.timeout`.
     """
     channel = producer.channel
     publish = getattr(channel, "basic_publish_confirm", None)
@@ -33,10 +34,13 @@ def confirmed_together(producer: Any) -> Iterator[None]:
     try:
         yield
         confirms.wait(producer)
-    except BaseException:
+    except BaseException as error:
         # what it still says would be taken for the confirmation of something else
         with suppress(Exception):
-            channel.close()
+            if isinstance(error, OSError):
+                producer.connection.collect()  # it would not hear that it is closed
+            else:
+                channel.close()
         raise
     finally:
         channel.basic_publish = publish

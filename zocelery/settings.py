@@ -58,6 +58,7 @@ class BrokerSettings(_Section):
     queue_type: Literal["classic", "quorum"]
     declare: bool
     connect_timeout: float = Field(gt=0)
+    timeout: float = Field(ge=2)
 
     @property
     def is_redis(self) -> bool:

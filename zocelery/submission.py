@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from celery import Celery
+from kombu import Connection
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
-from zocelery import identity
+from zocelery import identity, queues
 from zocelery.catalogue import Catalogue
 from zocelery.context import RunContext
 from zocelery.deployment import Deployment, current_deployment, without_password
@@ -35,6 +36,8 @@ from zocelery.versions import MESSAGE_VERSION
 
 logger = logging.getLogger(__name__)
 
+NOWHERE = "nowhere"
+"""A routing key that leads to no queue: the broker drops what is published to it."""
 Urgency = Literal["live", "reprocessing"]
 RecipeLike = Recipe | Mapping[str, Any] | str | Path
 """A recipe, its JSON object, its name in the library, or the path of its file."""
@@ -207,12 +210,36 @@ def check_servers(app: Celery, deployment: Deployment) -> None:
             connect_timeout=settings.connect_timeout
         ) as connection:
             connection.ensure_connection(**patience)
+            if not settings.is_redis:
+                _check_takes_messages(connection, settings.connect_timeout)
     except (BrokerError, OSError) as error:
         raise ServerUnreachableError(
             f"cannot reach {kind} at {without_password(settings.url)}: {error}"
         ) from error
     deployment.check_store()
     _ = deployment.history
+
+
+def _check_takes_messages(connection: Connection, seconds: float) -> None:
+    """Publish a message that goes nowhere, and wait for the word that it was taken.
+
+    A broker whose memory or disk is full lets everybody connect, and then reads nothing
+    behind the head of the first message: there is no other way to know.
+
+    Raises:
+        TimeoutError: it was not taken within `seconds`.
+    """
+    try:
+        connection.Producer().publish(
+            b"?", NOWHERE, exchange=queues.EXCHANGE, confirm_timeout=seconds
+        )
+    except connection.channel_errors:  # no such exchange yet, or not ours: it answers
+        return
+    except TimeoutError as error:
+        connection.collect()  # it would not hear that it is closed
+        raise TimeoutError(
+            f"it has taken no message for {seconds:g} s; is its memory or disk full?"
+        ) from error
 
 
 def start_run(

@@ -93,5 +93,7 @@ def undisturbed(
     site: Site, scan: Scan, tmp_path_factory: pytest.TempPathFactory
 ) -> Outcome:
     """What a run leaves that nothing happens to."""
+    site.start_missing_servers()  # whatever the cases before have stopped
+    site.start_workers()
     folder: Path = tmp_path_factory.mktemp("undisturbed")
     return GridRun(site, scan, folder).start().outcome()

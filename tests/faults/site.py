@@ -25,6 +25,7 @@ FACILITY = HERE / "facility"
 READY_SECONDS = 300.0
 PATIENCE_SECONDS = 250.0
 TIMEOUT = "ZOCELERY_REDIS_TIMEOUT"
+BROKER_TIMEOUT = "ZOCELERY_BROKER_TIMEOUT"
 
 
 def wait_until(
@@ -117,9 +118,51 @@ class RabbitServer:
 
     def kill(self) -> None:
         """End the server as a crash would."""
-        pid = int((self._folder / "rabbitmq.pid").read_text())
-        os.kill(pid, signal.SIGKILL)
+        os.kill(self._pid(), signal.SIGKILL)
         self.stop()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let the server do nothing at all as long as the context lasts."""
+        pid = self._pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Let the server take nothing, as if its memory were full, as long as it lasts.
+
+        It goes on to deliver what it has.
+        """
+        self._control("set_vm_memory_high_watermark", "0.00001")
+        try:
+            yield
+        finally:
+            self._control("set_vm_memory_high_watermark", "0.4")
+
+    def _pid(self) -> int:
+        return int((self._folder / "rabbitmq.pid").read_text())
+
+    def _control(self, *arguments: str) -> None:
+        """Run `rabbitmqctl`; where the server is stands in its own environment."""
+        program = servers.find_rabbitmq()
+        assert program is not None
+        told = Path(f"/proc/{self._pid()}/environ").read_bytes().split(b"\0")
+        done = subprocess.run(
+            [
+                str(program.with_name("rabbitmqctl")),
+                *("--node", f"zocelery{self._port}@localhost"),
+                *("--erlang-cookie", f"zocelery{self._port}", *arguments),
+            ],
+            env=dict(entry.decode().split("=", 1) for entry in told if b"=" in entry),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
 
     def stop(self) -> None:
         """End the server."""
@@ -232,11 +275,13 @@ class Site:
             "ZOCELERY_REDIS_URL": self.redis.url,
             "ZOCELERY_BROKER_URL": self.rabbitmq.url,
             TIMEOUT: "2",
+            BROKER_TIMEOUT: "3",
             "ZOCELERY_HISTORY_URL": f"sqlite:///{self.history}",
             "ZOCELERY_WORKERS_JANITOR_INTERVAL": "0.5",
             "ZOCELERY_WORKERS_WATCH_LEASE": "2",
             "ZOCELERY_WORKERS_TASK_LEASE": "3",
             "ZOCELERY_WORKERS_GATHER_LEASE": "3",
+            "ZOCELERY_WRAPPERS_NICE": "0",  # the suite itself would come first
             **variables,
         }
         self.workers: dict[str, Worker] = {}
@@ -312,6 +357,18 @@ class Site:
             for worker in self.workers.values()
             if worker.log.exists()
         )
+
+    def says(self, text: str) -> Callable[[], bool]:
+        """Return whether a worker has said `text`, from now on, as a condition."""
+        logs = [worker.log for worker in self.workers.values()]
+        sizes = {log: log.stat().st_size for log in logs if log.exists()}
+
+        def _is_said() -> bool:
+            return any(
+                text.encode() in log.read_bytes()[size:] for log, size in sizes.items()
+            )
+
+        return _is_said
 
     def close(self) -> None:
         """End everything that was started."""

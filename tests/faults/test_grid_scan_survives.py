@@ -72,6 +72,20 @@ def crash_rabbitmq(site: Site) -> None:
     site.rabbitmq.start()
 
 
+def hang_rabbitmq(site: Site) -> None:
+    waits = site.says("Publishing waits for the broker")
+    with site.rabbitmq.hanging():
+        wait_until(waits, "a worker to notice")
+
+
+def fill_rabbitmq(site: Site) -> None:
+    waits = site.says("The broker takes no messages")
+    again = site.says("The broker takes messages again")
+    with site.rabbitmq.full():
+        wait_until(waits, "a worker to notice")
+    wait_until(again, "a worker to notice")
+
+
 def crash_redis(site: Site) -> None:
     site.redis.kill()
     site.redis.start()
@@ -94,6 +108,8 @@ FAULTS: list[Callable[[Site], None]] = [
     stop_and_start_each_worker,
     restart_rabbitmq,
     crash_rabbitmq,
+    hang_rabbitmq,
+    fill_rabbitmq,
     crash_redis,
     hang_redis,
 ]

@@ -4,7 +4,6 @@ Every test looks at one thing twice, with the settings as they are and with one 
 taken away; only the first may keep the promise.
 """
 
-import json
 import os
 import signal
 import threading
@@ -13,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from amqp.exceptions import MessageNacked
 from celery import Celery, current_app
 from celery.exceptions import QueueNotFound
+from celery.worker.consumer import Consumer
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -282,38 +283,31 @@ def count_noting(app: Celery, failed: list[BaseException]) -> None:
         failed.append(error)
 
 
-@pytest.mark.usefixtures("full")
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("broker_connection_max_retries", 1),
-        ("broker_connection_retry_on_startup", False),
-    ],
-)
-def test_a_worker_waits_for_a_broker_that_is_not_there_yet(
-    setting: str, value: Any, whole: Site, tmp_path: Path
+def test_a_worker_tries_more_than_a_hundred_times_to_connect(
+    whole: Site, monkeypatch: pytest.MonkeyPatch
 ):
+    tries = []
+
+    def note_try(*_: Any) -> None:
+        tries.append(time.monotonic())
+        if len(tries) == 150:
+            raise StopIteration
+
+    monkeypatch.setattr("celery.worker.consumer.consumer.error", note_try)
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda _: None)
     nowhere = f"amqp://guest:guest@{servers.LOOPBACK}:{servers.free_port()}//"
-    for changed in ({}, {setting: value}):
-        name = f"early-{len(changed)}"
-        worker = Worker(name, "lims", "solo", 1, tmp_path, whole.environment)
-        worker.environment = {
-            **whole.environment,
-            "ZOCELERY_BROKER_URL": nowhere,
-            "ZOCELERY_BROKER_DECLARE": "false",
-            "FAULTS_SETTINGS": json.dumps(changed),
-        }
-        worker.start()
-        try:
-            if changed:
-                wait_until(lambda w=worker: not w.is_alive(), "the end of the worker")
-            else:
-                retries = says(worker, "Trying again in 6.00 seconds")
-                wait_until(retries, "the third try")
-                assert worker.is_alive()
-                assert not says(worker, "broker_connection_retry")()  # a warning
-        finally:
-            worker.stop()
+    told = {**whole.environment, "ZOCELERY_BROKER_URL": nowhere}
+    usual = {"broker_connection_max_retries": 100}
+    for without, end in (({}, StopIteration), (usual, OperationalError)):
+        with an_app(whole, told, **without) as app:
+            tries.clear()
+            worker: Any = SimpleNamespace(
+                app=app,
+                first_connection_attempt=True,
+                broker_connection_retry_attempt=0,
+            )
+            with app.connection_for_read() as connection, pytest.raises(end):
+                Consumer.ensure_connected(worker, connection)
 
 
 @pytest.mark.usefixtures("full")
