@@ -85,7 +85,8 @@ def run_outcome(context: RunContext) -> tuple[str, str | None]:
         handled = row["state"] == "failed" and context.recipe.nodes[row["node"]].error
         if row["state"] in ("failed", "parked") and not handled:
             problems.append(f"{row['node']}: {row['error']}")
-    known = {row["node"] for row in rows}
+    # a row may be of another delivery of what is parked, which has only begun
+    known = {row["node"] for row in rows if row["state"] != "running"}
     problems += parked_problems(context.store, context.run, known)
     problems += _failed_fans(context, known)
     return ("failed", "; ".join(problems)) if problems else ("finished", None)

@@ -19,6 +19,7 @@ from zocelery.errors import TemporaryError, UserError
 from zocelery.execution import end_unit
 from zocelery.leases import PREFIX
 from zocelery.outbox import Outbox
+from zocelery.parking import is_parked
 from zocelery.plan import ERROR_CHANNEL
 from zocelery.run import ENDED
 from zocelery.run_end import ENDING_SECONDS, ending_lease
@@ -143,11 +144,6 @@ def _give_up(
     store.client.sadd(run_key(run, "dropped"), unit)
     _fail(context, letter, address, reason)
     return f"{address.node} failed: {reason}"
-
-
-def is_parked(store: RunStore, run: str, unit: str) -> bool:
-    """Whether the unit waits as a dead letter."""
-    return bool(store.client.sismember(run_key(run, "parked"), unit))
 
 
 def is_dropped(store: RunStore, run: str, unit: str) -> bool:

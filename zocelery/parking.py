@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from zocelery.deployment import Deployment
-from zocelery.store import RunStore
+from zocelery.store import RunStore, run_key
 from zocelery.unit import Unit
 
 
@@ -48,6 +48,11 @@ def parked(deployment: Deployment, run: str, unit: Unit, error: str) -> Iterator
 def is_under_way(store: RunStore, run: str, unit: str) -> bool:
     """Whether the id is that of a unit of the run which has not ended."""
     return store.is_opened(run, unit) and not store.is_finished(run, unit)
+
+
+def is_parked(store: RunStore, run: str, unit: str) -> bool:
+    """Whether the unit waits as a dead letter."""
+    return bool(store.client.sismember(run_key(run, "parked"), unit))
 
 
 def parked_problems(

@@ -39,7 +39,7 @@ from zocelery.gather import NothingReachedError
 from zocelery.logs import log_context
 from zocelery.long_row import store_long_task
 from zocelery.outbox import Outbox
-from zocelery.parking import parked
+from zocelery.parking import is_parked, parked
 from zocelery.recipe import Retry
 from zocelery.registry import TaskFunction
 from zocelery.reuse import reuse_answer
@@ -215,9 +215,7 @@ class RecipeTask(DeliveredTask):
             return self._answer_again(context, unit, outbox)
         # of a run lost just now a gather would answer with what came after the loss
         if context.is_cancelled(0.0 if is_gather else STATE_SECONDS):
-            if is_gather:
-                context.store.gather_ran(context.run, unit.id)
-            outbox.finish("cancelled", {"node": unit.node, "state": "cancelled"})
+            self._stop(context, unit, outbox)
             return None
         if unit.id in context.reused:
             return reuse_answer(context, unit, outbox)
@@ -231,6 +229,18 @@ class RecipeTask(DeliveredTask):
                 if context.store.is_finished(context.run, unit.id):
                     return self._answer_again(context, unit, outbox)
                 return self._work(context, unit, outbox, payload)
+
+    def _stop(self, context: RunContext, unit: Unit, outbox: Outbox) -> None:
+        """End a unit of which nobody wants to know any more.
+
+        What is parked stays so, if its message comes again: its letter can be
+        re-injected, and the run goes on.
+        """
+        if is_parked(context.store, context.run, unit.id):
+            raise Ignore
+        if context.plan.is_gather(unit.node):
+            context.store.gather_ran(context.run, unit.id)
+        outbox.finish("cancelled", {"node": unit.node, "state": "cancelled"})
 
     def _store_row(self, context: RunContext, unit: Unit, payload: Any) -> bool:
         """Store the row of a task that lives in one; False if this one does not."""
