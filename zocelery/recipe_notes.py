@@ -33,7 +33,6 @@ def _ignored_by_node(node: Node, catalogue: Catalogue) -> Iterator[str]:
         spec = catalogue.find(node)
     except RecipeError:  # it is told by the checks
         return
-    is_ours = spec.kind is TaskKind.WRAPPER and bool(node.task or node.wrapper)
     places = {"parameters": node.parameters, "job_parameters": node.job_parameters}
     if spec.kind is not TaskKind.WRAPPER:
         places.pop("job_parameters")  # only wrappers read them
@@ -43,6 +42,9 @@ def _ignored_by_node(node: Node, catalogue: Catalogue) -> Iterator[str]:
         spec = next((other for other in catalogue if other.name == meant), spec)
     if spec.parameters is None or spec.parameters.model_config.get("extra") != "ignore":
         return
+    # a wrapper without a model of its own reads its parameters by itself
+    has_model = spec.kind is TaskKind.WRAPPER and spec.parameters.__base__ != BaseModel
+    is_ours = has_model and bool(node.task or node.wrapper)
     known = frozenset(known_names(spec.parameters))
     for place, given in places.items():
         for key, hint in _unknown(given, known):

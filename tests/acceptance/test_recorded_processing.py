@@ -100,6 +100,3 @@ def test_a_job_that_names_its_pipeline_is_registered_under_that(
     site.lims.write(lambda connection: connection.execute(change))
     assert process(tmp_path, "--job", str(JOB)) == 0
     assert programs(site) == [(JOB, 1, "xia2 3dii")]
-    told = [file.read_text() for file in tmp_path.rglob("arguments.json")]
-    assert [text.count("pipeline=3dii") for text in told if "image=" in text] == [1]
-    assert not any("pipeline=dials" in text for text in told)
