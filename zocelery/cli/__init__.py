@@ -34,6 +34,7 @@ _HOMES = {
     "probe": "operate",
     "queues": "queues",
     "recipe": "recipe",
+    "report": "report",
     "rerun": "rerun",
     "results": "runs",
     "rules": "bridge",

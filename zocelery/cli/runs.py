@@ -104,7 +104,10 @@ def status(run: str, as_json: bool) -> None:
 @click.argument("run")
 @json_option
 def show(run: str, as_json: bool) -> None:
-    """Show all that is known of RUN: recipe, parameters, nodes, tries, results."""
+    """Show all that is known of RUN as JSON.
+
+    Recipe, parameters, nodes, tries, programs, results, failed members.
+    """
     history = current_deployment().history
     row = history.run(run)
     known = {
@@ -112,6 +115,7 @@ def show(run: str, as_json: bool) -> None:
         "document": dump_recipe(Recipe.restore(row["document"])),
         "nodes": history.run_nodes(row["run"]),
         "tries": history.run_tries(row["run"]),
+        "programs": history.run_programs(row["run"]),
         "failures": history.run_failures(row["run"]),
     }
     click.echo(json.dumps(known, indent=None if as_json else 2))
