@@ -1,7 +1,7 @@
 """Queues: every exchange, queue, priority and dead-letter place, in one table."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,13 +101,22 @@ def client_queue_names(bridge: BridgeSettings) -> tuple[str, ...]:
         ConfigurationError: one of them is a queue of zocelery's own tasks.
     """
     names = tuple(dict.fromkeys((bridge.queue, *bridge.services)))
+    refuse_own_queues("bridge", names)
+    return names
+
+
+def refuse_own_queues(section: str, names: Iterable[str]) -> None:
+    """Refuse queues of zocelery's own tasks where the configuration names others'.
+
+    Raises:
+        ConfigurationError: one of `names` is such; the message names it and `section`.
+    """
     for name in names:
         if name in QUEUE_NAMES or name.startswith(DEAD_LETTER_PREFIX):
             raise ConfigurationError(
-                f"bridge: queue {name!r} is one of zocelery's own; Zocalo's needs a "
+                f"{section}: queue {name!r} is one of zocelery's own; Zocalo's needs a "
                 "virtual host of its own"
             )
-    return names
 
 
 def all_queue_names(settings: Settings) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from zocelery.catalogue import Catalogue, TaskSpec
 from zocelery.deployment import current_deployment
 from zocelery.errors import PermanentError
 from zocelery.installed import entry_points
+from zocelery.queues import refuse_own_queues
 from zocelery.settings import QueueSettings
 
 ENTRY_POINTS = "zocelery.tasks"
@@ -32,7 +33,12 @@ def load_tasks() -> Mapping[str, TaskSpec]:
 
 
 def load_catalogue(queues: QueueSettings) -> Catalogue:
-    """Return all tasks that are installed, with the queues of the configuration."""
+    """Return all tasks that are installed, with the queues of the configuration.
+
+    Raises:
+        ConfigurationError: a queue that others are to serve is zocelery's own.
+    """
+    refuse_own_queues("queues.foreign", queues.foreign)
     return Catalogue(load_tasks(), queues.tasks, frozenset(queues.foreign))
 
 

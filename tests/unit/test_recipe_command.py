@@ -109,6 +109,17 @@ def test_validate_lists_all_problems_and_the_failed_files(tmp_path: Path) -> Non
     assert f"{absent}: cannot be read" in result.stderr
 
 
+def test_validate_ends_with_a_line_that_can_be_read(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.json" for number in range(12)]
+    for file in files:
+        file.write_text("{}")
+    result = call("validate", *map(str, files))
+    named = ", ".join(map(str, files[:10]))
+    told = f"12 of 12 recipes are not valid: {named} and 2 more"
+    assert str(result.exception) == told
+    assert all(str(file) in result.stderr for file in files)
+
+
 def test_validate_as_json_has_a_line_for_each_file(tmp_path: Path) -> None:
     file = tmp_path / "recipe.json"
     file.write_text("{}")

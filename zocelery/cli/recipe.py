@@ -27,6 +27,7 @@ from zocelery.terminal import printable
 
 _FORMATS = ("text", "mermaid", "svg", "png")
 _COLUMNS = 88
+_MOST_NAMED = 10
 _FORMAT_OF_ENDING = {".svg": "svg", ".png": "png", ".mmd": "mermaid", ".txt": "text"}
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="JSON lines.")
@@ -140,7 +141,9 @@ def validate(files: tuple[str, ...], graph_only: bool, as_json: bool) -> None:
             click.echo(json.dumps(row))
     if failed:
         count = f"{len(failed)} of {len(files)} recipes are not valid"
-        raise RecipeError(f"{count}: {', '.join(failed)}")
+        names = ", ".join(failed[:_MOST_NAMED])
+        more = f" and {len(failed) - _MOST_NAMED} more" if failed[_MOST_NAMED:] else ""
+        raise RecipeError(f"{count}: {names}{more}")
     click.echo(f"{len(files)} valid", err=True)
 
 
