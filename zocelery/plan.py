@@ -75,7 +75,14 @@ class Plan:
             node.name: None if catalogue.is_foreign(node) else catalogue.find(node)
             for node in self.recipe
         }
+        kinds = {name: spec.kind for name, spec in self._specs.items() if spec}
+        self._gathering = frozenset(
+            node.name
+            for node in self.recipe
+            if node.gather or kinds.get(node.name) is TaskKind.GATHER
+        )
         self.edges = {node.name: self._edges_of(node) for node in self.recipe}
+        self._carried = {name: self._find_carried(name) for name in self.edges}
         self._refuse_too_many_gathers()
         self._order = self._topological_order()
         self.scopes = self._find_scopes()
@@ -90,9 +97,7 @@ class Plan:
 
     def is_gather(self, node: str) -> bool:
         """Whether the node runs once on all that reaches it."""
-        spec = self._specs[node]
-        gathers = spec is not None and spec.kind is TaskKind.GATHER
-        return bool(self.recipe.nodes[node].gather) or gathers
+        return node in self._gathering
 
     @cached_property
     def gathers(self) -> tuple[str, ...]:
@@ -130,6 +135,9 @@ class Plan:
 
     def carried_gather(self, node: str) -> str | None:
         """Return the gather whose chord the node's own message carries, if any."""
+        return self._carried[node]
+
+    def _find_carried(self, node: str) -> str | None:
         for edge in self.edges[node]:
             if edge.kind is ChannelKind.ONCE:
                 for target in edge.targets:

@@ -23,8 +23,12 @@ from zocelery_tasks.kernels.resolution import (
 from zocelery_tasks.kernels.statistics import SpotStatistics, spot_statistics
 from zocelery_tasks.kernels.threshold import Algorithm
 from zocelery_tasks.per_image_parameters import PerImageAnalysisParameters
-from zocelery_tasks.spot_finding import SpotFinder, SpotFindingSettings, SpotTable
-from zocelery_tasks.strong_pixels import StrongPixels
+from zocelery_tasks.spot_finding import (
+    SpotFinder,
+    SpotFindingSettings,
+    SpotTable,
+    StrongPixels,
+)
 
 _STATISTICS = tuple(each.name for each in fields(SpotStatistics))
 
@@ -100,24 +104,26 @@ def analyse_image(
     parameters = parameters or PerImageAnalysisParameters()
     tables, strong = _find_spots(image, parameters)
     sensor = _sensor(image)
-    q = np.concatenate(
-        [
-            inverse_resolution(
-                spots.x,
-                spots.y,
-                panel.plane,
-                wavelength=image.beam.wavelength,
-                source_direction=image.beam.source_direction,
-                sensor=sensor,
-            )
-            for panel, spots in zip(image.detector.panels, tables, strict=True)
-        ]
-    )
-    spots = _join(tables, image.detector.panels)
+    positions = [
+        inverse_resolution(
+            spots.x,
+            spots.y,
+            panel.plane,
+            wavelength=image.beam.wavelength,
+            source_direction=image.beam.source_direction,
+            sensor=sensor,
+        )
+        for panel, spots in zip(image.detector.panels, tables, strict=True)
+    ]
+    q = positions[0] if len(positions) == 1 else np.concatenate(positions)
+    found = chosen = _join(tables, image.detector.panels)
+    panel_numbers = _panel_numbers(tables) if len(tables) > 1 else None
     kept = within_resolution(q, parameters.d_min, parameters.d_max)
-    chosen = spots if kept.all() else spots.select(kept)
+    if not kept.all():
+        q, chosen = q[kept], found.select(kept)
+        panel_numbers = None if panel_numbers is None else panel_numbers[kept]
     statistics = spot_statistics(
-        q[kept],
+        q,
         chosen.intensity,
         chosen.variance,
         filter_ice=parameters.filter_ice,
@@ -126,11 +132,11 @@ def analyse_image(
     return ImageAnalysis(
         image.file,
         image.image_number,
-        len(spots),
+        len(found),
         statistics,
         chosen,
-        d_spacing(q[kept]),
-        _panel_numbers(tables)[kept] if len(tables) > 1 else None,
+        d_spacing(q),
+        panel_numbers,
         strong,
     )
 
@@ -196,13 +202,11 @@ def _find_spots(
     regions = (panel.region(detector.shape) for panel in detector.panels)
     parts = [np.ascontiguousarray(image.pixels[region]) for region in regions]
     try:
-        indices = finder.strong_pixels(
+        strong = finder.strong_pixels(
             list(zip(parts, detector.panel_masks, strict=True)),
             detector.trusted.limits(parameters.dials_rule),
         )
     except ImageError as error:
         place = f"{image.file}: image {image.image_number}"
         raise ImageError(f"{place}: {error}") from error
-    spots = finder.group(parts, indices, detector.min_spot_size)
-    strong = (StrongPixels.of(*each) for each in zip(parts, indices, strict=True))
-    return spots, tuple(strong)
+    return finder.group(strong, detector.min_spot_size), tuple(strong)

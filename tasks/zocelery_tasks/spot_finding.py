@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,7 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from zocelery.errors import ImageError
 from zocelery_tasks.images.dials_rule import DialsRule
 from zocelery_tasks.kernels.photons import strong_photons
+from zocelery_tasks.kernels.resolution import Plane, inverse_resolution
 from zocelery_tasks.kernels.spots import SpotTable, find_spots
+from zocelery_tasks.kernels.statistics import (
+    MIN_SPOTS_FOR_RESOLUTION,
+    spot_statistics,
+)
 from zocelery_tasks.kernels.strong_pixels import StrongPixelFinder
 from zocelery_tasks.kernels.threshold import Algorithm, DispersionSettings
 
@@ -26,6 +32,7 @@ __all__ = [
     "SpotFinder",
     "SpotFindingSettings",
     "SpotTable",
+    "StrongPixels",
     "warm_up",
 ]
 
@@ -35,6 +42,26 @@ Mask = npt.NDArray[np.bool_]
 """Shape (slow, fast); True where a pixel is usable."""
 
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StrongPixels:
+    """The strong pixels of one panel of one image, in raster order."""
+
+    shape: tuple[int, int]
+    """Of the panel, (slow, fast), pixels."""
+    index: npt.NDArray[np.int64]
+    """Flat indices, shape (n,)."""
+    counts: npt.NDArray[Any]
+    """Counts or photons of each, shape (n,)."""
+
+    @classmethod
+    def of(
+        cls, pixels: npt.NDArray[Any], index: npt.NDArray[np.int64]
+    ) -> "StrongPixels":
+        """Return those of `pixels` (slow, fast) that `index` chooses."""
+        slow, fast = pixels.shape
+        return cls((slow, fast), index, pixels.reshape(-1)[index])
 
 
 class SpotFindingSettings(BaseModel):
@@ -148,12 +175,12 @@ class SpotFinder:
             ImageError: see `find`.
         """
         strong = self.strong_pixels(panels, trusted)
-        return self.group([pixels for pixels, _ in panels], strong, min_spot_size)
+        return self.group(strong, min_spot_size)
 
     def strong_pixels(
         self, panels: Sequence[tuple[Pixels, Mask]], trusted: tuple[int, int]
-    ) -> list[npt.NDArray[np.int64]]:
-        """Return the flat indices of each panel's strong pixels, in raster order.
+    ) -> list[StrongPixels]:
+        """Return each panel's strong pixels.
 
         Takes, and raises, what `find_on_panels` does.
         """
@@ -168,26 +195,24 @@ class SpotFinder:
                 f"{found} of {n_pixels} pixels are strong, more than "
                 f"max_strong_pixel_fraction={most} allows"
             )
-        return strong
+        pairs = zip(panels, strong, strict=True)
+        return [StrongPixels.of(pixels, index) for (pixels, _), index in pairs]
 
     def group(
-        self,
-        panels: Sequence[Pixels],
-        strong: Sequence[npt.NDArray[np.int64]],
-        min_spot_size: int,
+        self, strong: Sequence[StrongPixels], min_spot_size: int
     ) -> list[SpotTable]:
         """Return the spots that the strong pixels of each panel make."""
         settings = self.settings
         return [
             find_spots(
-                indices,
-                pixels.reshape(-1)[indices],
-                pixels.shape[1],
+                panel.index,
+                panel.counts,
+                panel.shape[1],
                 settings.min_spot_size or min_spot_size,
                 settings.max_spot_size,
                 settings.max_separation,
             )
-            for indices, pixels in zip(strong, panels, strict=True)
+            for panel in strong
         ]
 
     def _find_strong_pixels(
@@ -211,8 +236,9 @@ class SpotFinder:
 def warm_up(algorithms: Iterable[Algorithm] = tuple(Algorithm)) -> None:
     """Compile, or load from Numba's cache, whatever finding spots may need.
 
-    For counts of any type, photons, and gains. Takes up to a minute the first time and
-    a second or two later; without it the first images pay.
+    For counts of any type, photons, and gains, and for what is told of spots. Takes up
+    to a minute the first time and a second or two later; without it the first images
+    pay.
     """
     chosen = list(algorithms)
     if not _are_compiled(chosen):
@@ -246,3 +272,11 @@ def find_in_small_images(algorithms: Iterable[str]) -> None:
             finder.find((background + 30).astype(dtype), usable, (0, 1000), 3)
         finder.find(background.astype(np.int32), usable, (-1, 1000), 3)
         finder.find(background.astype(np.float64), usable, (0, 1000), 3)
+    _judge_a_few_spots()
+
+
+def _judge_a_few_spots() -> None:
+    """Compute the resolution and statistics of as many spots as all of them need."""
+    some = np.arange(1.0, 1.0 + 2 * MIN_SPOTS_FOR_RESOLUTION)
+    plane = Plane((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -20.0), (1.0, 1.0))
+    spot_statistics(inverse_resolution(some, some, plane, wavelength=1.0), some)

@@ -6,7 +6,6 @@ not its spots but the pixels that these are made of. `dials.join_spots` joins th
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +14,10 @@ import numpy.typing as npt
 
 from zocelery.errors import TemporaryError
 from zocelery.settings import WrapperSettings
+from zocelery_tasks.spot_finding import StrongPixels
 from zocelery_tasks.wrappers.folders import allowed_folder, safe_name
 
 FOLDER = "strong_pixels"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StrongPixels:
-    """The strong pixels of one panel of one image, in raster order."""
-
-    shape: tuple[int, int]
-    """Of the panel, (slow, fast), pixels."""
-    index: npt.NDArray[np.int64]
-    """Flat indices, shape (n,)."""
-    counts: npt.NDArray[Any]
-    """Counts or photons of each, shape (n,)."""
-
-    @classmethod
-    def of(
-        cls, pixels: npt.NDArray[Any], index: npt.NDArray[np.int64]
-    ) -> "StrongPixels":
-        """Return those of `pixels` (slow, fast) that `index` chooses."""
-        slow, fast = pixels.shape
-        return cls((slow, fast), index, pixels.reshape(-1)[index])
 
 
 def strong_pixels_file(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numba import njit
 
 from zocelery_tasks.kernels.screen import (
     HALF,
@@ -25,6 +26,32 @@ SETTINGS = [
     DispersionSettings(sigma_background=2.5, sigma_strong=4.4, min_count=20),
     DispersionSettings(sigma_background=30.0, sigma_strong=15.0),
 ]
+
+
+@njit
+def signal_narrow(screen, width):
+    """Call what only compiled functions call."""
+    pass_signal_narrow(screen, 0, width)
+
+
+@njit
+def signal_wide(screen):
+    """Call what only compiled functions call."""
+    decide_signal(screen.wide, screen.passed[MARGIN:])
+
+
+@njit
+def strong_narrow(screen, width):
+    """Call what only compiled functions call."""
+    pass_strong_narrow(screen, screen.narrow[0], 0, width)
+
+
+@njit
+def strong_wide(screen):
+    """Call what only compiled functions call."""
+    decide_strong(screen.wide, screen.wide.codes[0], screen.passed[MARGIN:])
+
+
 BRIGHTEST = {"narrow": 32, "wide": 200_000}
 APART = 2 * HALF + 1
 """Columns from window to window, as tests add up columns."""
@@ -88,17 +115,17 @@ def width_of(screen: Screen) -> int:
 def pass_signal(kind: str, screen: Screen) -> None:
     """Test all windows."""
     if kind == "narrow":
-        pass_signal_narrow(screen, 0, width_of(screen))
+        signal_narrow(screen, width_of(screen))
     else:
-        decide_signal(screen.wide, screen.passed[MARGIN:])
+        signal_wide(screen)
 
 
 def pass_strong(kind: str, screen: Screen) -> None:
     """Test all pixels."""
     if kind == "narrow":
-        pass_strong_narrow(screen, screen.narrow[0], 0, width_of(screen))
+        strong_narrow(screen, width_of(screen))
     else:
-        decide_strong(screen.wide, screen.wide.codes[0], screen.passed[MARGIN:])
+        strong_wide(screen)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zocelery_tasks.kernels.ice_rings import on_ice_ring
 from zocelery_tasks.kernels.statistics import SpotStatistics, spot_statistics
 
 CASES = json.loads(
@@ -61,7 +60,8 @@ def test_an_ice_ring_is_left_out_of_the_intensity_but_not_of_the_total() -> None
 def test_ice_rings_are_those_that_the_space_group_allows() -> None:
     c = 7.338
     forbidden, allowed = 1 / c**2, 4 / c**2  # (0 0 1) and (0 0 2)
-    assert on_ice_ring(np.array([forbidden, allowed])).tolist() == [False, True]
+    found = spot_statistics(np.sqrt([forbidden, allowed]), [3, 5])
+    assert (found.n_spots_no_ice, found.total_intensity) == (1, 3)
 
 
 def test_spots_on_one_d_spacing_have_no_shells_to_count_in() -> None:

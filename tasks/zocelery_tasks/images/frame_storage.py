@@ -86,16 +86,16 @@ class FrameStorage:
             ImageError: if the frame has not been written, is damaged, or compressed in
                 an unknown way.
         """
-        place = f"{self.node}[{index}]"
         if self._unknown_filter:
             raise ImageError(f"{self.node} is compressed with {self._unknown_filter}")
-        if not self._is_written(index):
-            raise ImageError(f"{place} has not been written")
         pixels = buffers.take(self.shape, self.dtype)
         try:
             if self._decoder is None or not self._decode(index, pixels, buffers):
+                self._require_written(index)
                 self._read_by_hdf5(index, pixels)
-        except (OSError, ImageError) as error:
+        except (OSError, RuntimeError, ImageError) as error:
+            self._require_written(index)
+            place = f"{self.node}[{index}]"
             if self._is_beyond_end(index):
                 raise ImageError(f"{place}: behind the end of its file") from error
             raise ImageError(f"{place}: {error}") from error
@@ -106,6 +106,10 @@ class FrameStorage:
         dataset = self.node.item
         is_chunked = self._frame_chunks is not None
         return is_chunked and not FrameChunks(dataset).reach(dataset, index)
+
+    def _require_written(self, index: int) -> None:
+        if not self._is_written(index):
+            raise ImageError(f"{self.node}[{index}] has not been written")
 
     def _is_written(self, index: int) -> bool:
         """Whether there is anything in the file: HDF5 itself answers fill values."""
@@ -134,6 +138,9 @@ class FrameStorage:
         layout = (self._dtype.str, self._chunks, self._compression)
         if decoder is None or _trials.has_failed(layout):
             return False
+        chunks = self._frame_chunks
+        if chunks is None or not chunks.tell_misses:
+            self._require_written(index)
         chunk = self._chunk(index, buffers)
         if chunk is None:
             return False

@@ -30,6 +30,15 @@ class FrameChunks:
         """Corners of chunks that have been found to end before the file does."""
         self._next_search = 0.0
 
+    @property
+    def tell_misses(self) -> bool:
+        """Whether HDF5 fails to read the bytes of a chunk that has not been written.
+
+        Not if it takes the size for known because nothing is compressed, nor if there
+        is no chunk at all yet: then the size that it tells is a random number.
+        """
+        return self._is_filtered and self._has_begun
+
     def hold(self, dataset: h5py.Dataset, index: int) -> bool:
         """Whether a frame has been written: HDF5 itself would answer fill values.
 
@@ -82,11 +91,9 @@ class FrameChunks:
         """Whether the chunk with its first pixel at `corner` has been written.
 
         `get_chunk_info_by_coord` goes through all chunks before. HDF5 looks only for
-        the one when it is asked to read it, here without room to read it to; unless
-        it takes the size for known because nothing is compressed, and unless there
-        is no chunk at all yet: then the size that it tells is a random number.
+        the one when it is asked to read it, here without room to read it to.
         """
-        if self._is_filtered and self._has_begun:
+        if self.tell_misses:
             try:
                 dataset.id.read_direct_chunk(corner, out=_NO_ROOM)
             except ValueError:

@@ -31,6 +31,7 @@ from zocelery_tasks.kernels.wide_screen import (
     sum_squares,
     take_in_wide,
 )
+from zocelery_tasks.kernels.window_sums import sum_window
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -146,18 +147,7 @@ def _any_unsure(answers: Bytes) -> bool:
 @inner
 def _test_window(frame: Frame, threshold: Threshold, j: int, i: int) -> np.uint8:
     """Return 1 if the window around a pixel is signal, as DIALS finds it."""
-    pixels, lowest, span = frame.pixels, frame.limits[0], frame.limits[1]
-    n_rows, n = pixels.shape
-    m, x, y = 0, 0, 0
-    for k in range(max(j - _HALF, 0), min(j + _HALF + 1, n_rows)):
-        for column in range(max(i - _HALF, 0), min(i + _HALF + 1, n)):
-            count = pixels[_u(k), _u(column)]
-            counted = pixels.dtype.type(count - lowest) <= span
-            counted &= frame.usable[_u(k), _u(column)] & (count < COUNT_LIMIT)
-            value = int(count) if counted else 0
-            m += counted
-            x += value
-            y += value * value
+    m, x, y = sum_window(frame, j, i)
     mm, xx, yy = float(m), float(x), float(y)
     if mm < threshold.min_count:
         return _u1(0)

@@ -25,7 +25,7 @@ from zocelery_tasks.kernels.screen import (
     sum_rows_narrow,
 )
 from zocelery_tasks.kernels.segments import count_active, next_bright, note_bright
-from zocelery_tasks.kernels.threshold import COUNT_LIMIT, Threshold
+from zocelery_tasks.kernels.threshold import Threshold
 from zocelery_tasks.kernels.wide_screen import (
     RING,
     UNSURE,
@@ -34,6 +34,7 @@ from zocelery_tasks.kernels.wide_screen import (
     sum_squares,
     take_in_wide,
 )
+from zocelery_tasks.kernels.window_sums import sum_window
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -53,8 +54,6 @@ _NOTHING = 8
 """Row of zeros behind the ring of codes."""
 _UNSURE_WORD = np.uint64(0x0101010101010101 * UNSURE)
 _u = np.uintp
-_ROW, _COUNT, _SUM, _SQUARES = _u(0), _u(1), _u(2), _u(3)
-"""What is kept of columns, see `_keep_strong`."""
 
 
 @njit(cache=True, nogil=True)
@@ -72,20 +71,17 @@ def find_dispersion(
     Returns:
         How many there are.
     """
-    n_rows, n = frame.pixels.shape
-    columns = np.empty((4, n), np.int64)
+    n_rows = frame.pixels.shape[0]
     n_found, wide_until = 0, 0
     for first in range(0, n_rows, _STRIP):
         last = min(first + _STRIP, n_rows)
-        columns[_ROW] = -1
         room, count = found[n_found:], -1
         if first >= wide_until:
-            count = _search_narrow(frame, threshold, screen, first, last, columns, room)
+            count = _search_narrow(frame, threshold, screen, first, last, room)
         if count < 0:
             if first >= wide_until:
                 wide_until = first + _STRIP * _WIDE_STRIPS
-            columns[_ROW] = -1
-            count = _search_wide(frame, threshold, screen, first, last, columns, room)
+            count = _search_wide(frame, threshold, screen, first, last, room)
         n_found += count
     return n_found
 
@@ -97,7 +93,6 @@ def _search_narrow(
     screen: Screen,
     first: int,
     last: int,
-    columns: Indices,
     found: Indices,
 ) -> int:
     """List strong pixels of rows `first` to `last` (excluded).
@@ -115,7 +110,7 @@ def _search_narrow(
         n_tested += n_passed
         if n_tested > most:
             return -1
-        n_found += _keep_strong(frame, threshold, columns, room[:n_passed])
+        n_found += _keep_strong(frame, threshold, room[:n_passed])
     return n_found
 
 
@@ -126,7 +121,6 @@ def _search_wide(
     screen: Screen,
     first: int,
     last: int,
-    columns: Indices,
     found: Indices,
 ) -> int:
     """List strong pixels as `_search_narrow` does; return how many there are."""
@@ -142,22 +136,20 @@ def _search_wide(
             sum_squares(wide, j, n_rows)
             decide_strong(wide, wide.codes[j % RING], answers)
             doubt(frame, wide, j, answers)
-            _settle(frame, threshold, j, columns, answers)
+            _settle(frame, threshold, j, answers)
             n_found = list_passed(screen, j * n, found, n_found, 0, n)
     return n_found
 
 
 @inner
-def _settle(
-    frame: Frame, threshold: Threshold, j: int, columns: Indices, answers: Bytes
-) -> None:
+def _settle(frame: Frame, threshold: Threshold, j: int, answers: Bytes) -> None:
     """Replace the answers of row j that are unsure."""
     n, words = frame.pixels.shape[1], answers.view(np.uint64)
     for k in range((n + 7) // 8):
         if words[_u(k)] & _UNSURE_WORD:
             for i in range(8 * k, min(8 * k + 8, n)):
                 if answers[_u(i)] == UNSURE:
-                    answers[_u(i)] = _test_pixel(frame, threshold, j, i, columns)
+                    answers[_u(i)] = _test_pixel(frame, threshold, j, i)
 
 
 @inner
@@ -234,72 +226,26 @@ def _screen_segments(screen: Screen, new: int, width: int, found: Indices) -> in
 
 
 @inner
-def _keep_strong(
-    frame: Frame, threshold: Threshold, columns: Indices, found: Indices
-) -> int:
+def _keep_strong(frame: Frame, threshold: Threshold, found: Indices) -> int:
     """Move the strong pixels to the beginning of `found`; return how many there are."""
     n, n_strong = frame.pixels.shape[1], 0
     for k in range(found.size):
         j = found[k] // n
         i = found[k] - j * n
         found[n_strong] = found[k]
-        n_strong += int(_test_pixel(frame, threshold, j, i, columns))
+        n_strong += int(_test_pixel(frame, threshold, j, i))
     return n_strong
 
 
 @inner
-def _test_pixel(
-    frame: Frame, threshold: Threshold, j: int, i: int, columns: Indices
-) -> np.uint8:
-    """Return 1 if a pixel is strong; `columns` are those of `_sum_window`."""
+def _test_pixel(frame: Frame, threshold: Threshold, j: int, i: int) -> np.uint8:
+    """Return 1 if a pixel is strong."""
     pixels, lowest, span = frame.pixels, frame.limits[0], frame.limits[1]
     count = pixels[_u(j), _u(i)]
     is_usable = pixels.dtype.type(count - lowest) <= span
-    m, x, y = _sum_window(frame, j, i, columns)
+    m, x, y = sum_window(frame, j, i)
     strong = _is_strong(np.float64(count), float(m), float(x), float(y), threshold)
     return np.uint8(is_usable & frame.usable[_u(j), _u(i)] & strong)
-
-
-@inner
-def _sum_window(frame: Frame, j: int, i: int, columns: Indices) -> tuple[int, int, int]:
-    """Return the sums over a window: of usable pixels, their counts, and squares.
-
-    Args:
-        frame: the image.
-        j: row of the window's pixel.
-        i: its column.
-        columns: for each column, a row, and the sums over the 7 rows around that: for
-            windows that share columns.
-    """
-    m, x, y = 0, 0, 0
-    for column in range(max(i - HALF, 0), min(i + HALF + 1, frame.pixels.shape[1])):
-        at = _u(column)
-        if columns[_ROW, at] != j:
-            _sum_column(frame, j, at, columns)
-        m += columns[_COUNT, at]
-        x += columns[_SUM, at]
-        y += columns[_SQUARES, at]
-    return m, x, y
-
-
-@inner
-def _sum_column(frame: Frame, j: int, column: np.uintp, columns: Indices) -> None:
-    """Set the sums over the 7 rows around row j of one column."""
-    pixels, usable = frame.pixels, frame.usable
-    lowest, span = frame.limits[0], frame.limits[1]
-    m, x, y = 0, 0, 0
-    for k in range(max(j - HALF, 0), min(j + HALF + 1, pixels.shape[0])):
-        count = pixels[_u(k), column]
-        counted = pixels.dtype.type(count - lowest) <= span
-        counted &= usable[_u(k), column] & (count < COUNT_LIMIT)
-        value = int(count) if counted else 0
-        m += counted
-        x += value
-        y += value * value
-    columns[_ROW, column] = j
-    columns[_COUNT, column] = m
-    columns[_SUM, column] = x
-    columns[_SQUARES, column] = y
 
 
 @inner

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from zocelery_tasks.kernels.inner import inner
+
 ICE_CELL_A_ANGSTROM = 4.498
 """Edge a = b of the hexagonal cell of ice Ih, space group P6₃/mmc (no. 194)."""
 ICE_CELL_C_ANGSTROM = 7.338
@@ -41,27 +43,27 @@ def _rings(s_limit: float) -> npt.NDArray[np.float64]:
     return np.unique(np.array(rings))
 
 
-def on_ice_ring(
-    s: npt.NDArray[np.float64], width: float = 0.004
-) -> npt.NDArray[np.bool_]:
-    """Tell for each spot whether it lies on a ring of hexagonal ice.
+def ice_rings(highest_s: float) -> npt.NDArray[np.float64]:
+    """Return the 1/d² of the rings of hexagonal ice, ascending, in Å⁻².
 
     Args:
-        s: 1/d² of the spots in Å⁻².
-        width: full width of a ring in Å⁻²; a spot counts as ice if it is nearer
-            than half of it to any allowed reflection.
-
-    Returns:
-        A flag for each spot. Beyond 0.1 Å no spot is flagged.
+        highest_s: up to which rings are wanted; 100 Å⁻² at most.
     """
-    if not len(s):
-        return np.zeros(0, dtype=bool)
     # the limit is rounded up so that the images of a scan share few cached tables
-    wanted = min(float(s.max()) + width / 2, _MAX_RING_S)
-    rings = _rings(2.0 ** math.ceil(math.log2(max(wanted, 1.0))))
-    above = np.searchsorted(rings, s)
-    nearest = np.minimum(
-        np.abs(s - rings[np.minimum(above, len(rings) - 1)]),
-        np.abs(s - rings[np.maximum(above - 1, 0)]),
-    )
-    return np.asarray(nearest < width / 2)
+    wanted = max(1.0, min(_MAX_RING_S, highest_s))
+    return _rings(2.0 ** math.ceil(math.log2(wanted)))
+
+
+@inner
+def is_on_ring(s: float, rings: npt.NDArray[np.float64], width: float) -> bool:
+    """Return whether 1/d² is nearer than half of `width` to any ring."""
+    low, high = 0, rings.size  # of the first ring that is not below
+    while low < high:
+        middle = (low + high) // 2
+        if rings[middle] < s:
+            low = middle + 1
+        else:
+            high = middle
+    nearest = abs(s - rings[min(low, rings.size - 1)])
+    nearest = min(nearest, abs(s - rings[max(low - 1, 0)]))
+    return bool(nearest < width / 2)

@@ -14,6 +14,10 @@ Mask = npt.NDArray[np.bool_]
 REACH = 2
 """Pixels of dispersion_extended's erosion for the window of 7 × 7: a pixel can only be
 strong when all those around it, up to this distance, are signal."""
+SEGMENT = 64
+"""Columns of a segment."""
+_HALF = 3
+"""Half size of the window."""
 _BLOCK = 64
 """Pixels of a row that are looked at together while searching for a run's end."""
 
@@ -38,6 +42,10 @@ class MaskRuns(NamedTuple):
     """First row of each band."""
     last: Indices
     """Last row of each band, included."""
+    clear: Mask
+    """Shape (rows, segments): where all windows around pixels are usable pixels."""
+    all_usable: Mask
+    """Shape (7, 8): True, as the mask of such a window."""
 
 
 def find_mask_runs(usable: Mask) -> MaskRuns:
@@ -47,7 +55,13 @@ def find_mask_runs(usable: Mask) -> MaskRuns:
     start = np.empty(of_row[-1], np.int64)
     stop = np.empty(of_row[-1], np.int64)
     _list_runs(usable, of_row, start, stop)
-    return MaskRuns(start, stop, of_row, *_find_bands(usable))
+    clear = np.ones((usable.shape[0], -(-usable.shape[1] // SEGMENT)), np.bool_)
+    _note_clear(start, stop, of_row, clear)
+    all_usable = np.ones((2 * _HALF + 1, 2 * _HALF + 2), np.bool_)
+    for array in (clear, all_usable):
+        array.flags.writeable = False
+    bands = _find_bands(usable)
+    return MaskRuns(start, stop, of_row, *bands, clear, all_usable)
 
 
 @njit(cache=True, nogil=True)
@@ -70,6 +84,18 @@ def _list_runs(usable: Mask, of_row: Indices, start: Indices, stop: Indices) -> 
         for k in range(of_row[j], of_row[j + 1]):
             start[k] = _end_of_run(usable[j], at, True)
             stop[k] = at = _end_of_run(usable[j], start[k], False)
+
+
+@njit(cache=True, nogil=True)
+def _note_clear(start: Indices, stop: Indices, of_row: Indices, clear: Mask) -> None:
+    """Take from `clear` the segments that have an unusable pixel in a window."""
+    n_rows, n_segments = clear.shape
+    for j in range(n_rows):
+        top, end = max(j - _HALF, 0), min(j + _HALF + 1, n_rows)
+        for k in range(of_row[j], of_row[j + 1]):
+            left = max(start[k] - _HALF, 0) // SEGMENT
+            right = min((stop[k] - 1 + _HALF) // SEGMENT + 1, n_segments)
+            clear[top:end, left:right] = False
 
 
 @inner

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
+
+from zocelery_tasks.kernels.inner import inner
 
 Vector = tuple[float, float, float]
 Doubles = npt.NDArray[np.float64]
@@ -61,13 +64,71 @@ def inverse_resolution(
         source_direction: from the sample towards the source, of any length.
         sensor: corrects for parallax; without it, photons are where they are seen.
     """
-    x_mm, y_mm = x * plane.pixel_size[0], y * plane.pixel_size[1]
-    if sensor is not None:
-        x_mm, y_mm = _correct_parallax(x_mm, y_mm, plane, sensor)
     length = math.hypot(*source_direction) * wavelength
-    s0 = np.array([[-part / length] for part in source_direction])
-    s1 = _direction(x_mm, y_mm, plane) * (1 / wavelength)
-    return _length(s1 - s0)
+    s0 = [-part / length for part in source_direction]
+    axes = (plane.fast_axis, plane.slow_axis, plane.origin, _normal(plane), s0)
+    attenuation, thickness = sensor or (0.0, 0.0)
+    q: Doubles = _inverse_resolution(
+        np.ascontiguousarray(x, np.float64),
+        np.ascontiguousarray(y, np.float64),
+        np.array(axes, np.float64),
+        np.array(plane.pixel_size, np.float64),
+        float(1 / wavelength),
+        float(attenuation),
+        float(thickness),
+    )
+    return q
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _inverse_resolution(
+    x: Doubles,
+    y: Doubles,
+    axes: Doubles,
+    pixel_size: Doubles,
+    per_wavelength: float,
+    attenuation: float,
+    thickness: float,
+) -> Doubles:
+    """Return q of positions; `axes` are fast, slow, origin, normal and s0, (5, 3).
+
+    A photon that comes in at an angle is absorbed further out than where it met the
+    surface, on average by the projection of its path in the sensor. So does dxtbx's
+    ParallaxCorrectedPxMmStrategy. No attenuation is no sensor.
+    """
+    fast, slow, normal, s0 = axes[0], axes[1], axes[3], axes[4]
+    q = np.empty(x.size)
+    for k in range(x.size):
+        x_mm, y_mm = x[k] * pixel_size[0], y[k] * pixel_size[1]
+        s1 = _direction(x_mm, y_mm, axes)
+        if attenuation > 0:
+            cosine = max(_dot(s1, normal), _GRAZING)
+            weakened = np.exp(-attenuation * thickness / cosine)
+            path = 1 / attenuation - (thickness / cosine + 1 / attenuation) * weakened
+            x_mm, y_mm = x_mm - _dot(s1, fast) * path, y_mm - _dot(s1, slow) * path
+            s1 = _direction(x_mm, y_mm, axes)
+        dx = s1[0] * per_wavelength - s0[0]
+        dy = s1[1] * per_wavelength - s0[1]
+        dz = s1[2] * per_wavelength - s0[2]
+        q[k] = np.sqrt(dx * dx + dy * dy + dz * dz)
+    return q
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _direction(x_mm: float, y_mm: float, axes: Doubles) -> Vector:
+    """Return the direction from the sample to a point of the plane."""
+    fast, slow, origin = axes[0], axes[1], axes[2]
+    x = fast[0] * x_mm + slow[0] * y_mm + origin[0]
+    y = fast[1] * x_mm + slow[1] * y_mm + origin[1]
+    z = fast[2] * x_mm + slow[2] * y_mm + origin[2]
+    length = np.sqrt(x * x + y * y + z * z)
+    return x / length, y / length, z / length
+
+
+@inner
+def _dot(vector: Vector, other: Doubles) -> float:
+    (x, y, z), (u, v, w) = vector, (other[0], other[1], other[2])
+    return float(x * u + y * v + z * w)
 
 
 def within_resolution(
@@ -96,48 +157,9 @@ def d_spacing(q: Doubles) -> Doubles:
     return d
 
 
-def _direction(x_mm: Doubles, y_mm: Doubles, plane: Plane) -> Doubles:
-    """Return the directions from the sample to points of the plane, shape (3, n)."""
-    axes = zip(plane.fast_axis, plane.slow_axis, plane.origin, strict=True)
-    lab = np.stack([fast * x_mm + slow * y_mm + at for fast, slow, at in axes])
-    return lab / _length(lab)
-
-
-def _length(vectors: Doubles) -> Doubles:
-    """Return the lengths of vectors of shape (3, n)."""
-    x, y, z = vectors
-    length: Doubles = np.sqrt(x * x + y * y + z * z)
-    return length
-
-
-def _dot(vectors: Doubles, vector: Vector) -> Doubles:
-    x, y, z = vector
-    along: Doubles = vectors[0] * x + vectors[1] * y + vectors[2] * z
-    return along
-
-
 def _normal(plane: Plane) -> Vector:
     """Return the direction at right angles to the plane, away from the sample."""
     (fx, fy, fz), (sx, sy, sz) = plane.fast_axis, plane.slow_axis
     x, y, z = fy * sz - sy * fz, fz * sx - sz * fx, fx * sy - sx * fy
     ox, oy, oz = plane.origin
     return (-x, -y, -z) if ox * x + oy * y + oz * z < 0 else (x, y, z)
-
-
-def _correct_parallax(
-    x_mm: Doubles, y_mm: Doubles, plane: Plane, sensor: Sensor
-) -> tuple[Doubles, Doubles]:
-    """Return where photons that are seen at a point met the sensor's surface.
-
-    A photon that comes in at an angle is absorbed further out than where it met the
-    surface, on average by the projection of its path in the sensor. So does dxtbx's
-    ParallaxCorrectedPxMmStrategy.
-    """
-    s1 = _direction(x_mm, y_mm, plane)
-    cosine = np.maximum(_dot(s1, _normal(plane)), _GRAZING)
-    mu, thickness = sensor
-    path = 1 / mu - (thickness / cosine + 1 / mu) * np.exp(-mu * thickness / cosine)
-    return (
-        x_mm - _dot(s1, plane.fast_axis) * path,
-        y_mm - _dot(s1, plane.slow_axis) * path,
-    )

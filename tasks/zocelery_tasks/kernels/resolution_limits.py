@@ -1,8 +1,9 @@
 """Three estimates of how far the spots of one image reach.
 
 Each gives what `dials.algorithms.spot_finding.per_image_analysis` of DIALS 3.12 gives,
-rounding included: the order of the sums and the scalar `math.log` and `**` where a spot
-can lie exactly on an edge are chosen so. -1 stands for "not computed".
+rounding included: the order of the sums and the scalar logarithm and powers, C's as
+Python's are, are chosen so, because a spot can lie exactly on an edge. -1 stands for
+"not computed".
 
 References:
     Methods 1 and 2: Zhang, Sauter, van den Bedem, Snell & Deacon (2006),
@@ -12,109 +13,203 @@ References:
 """
 
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
+
+from zocelery_tasks.kernels.inner import inner
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.int64]
 
 NOT_COMPUTED = -1.0
 
 _OUTLIER_AMPLITUDE = math.sqrt(-math.log(0.01))
 """A normalised amplitude that Wilson statistics exceed once in a hundred spots."""
-_PERCENTILES = (0.1, 0.9)
+_LOWER_PERCENTILE, _UPPER_PERCENTILE = 0.1, 0.9
 _MIN_SPOTS_METHOD_1 = 10
 """Fewer give fewer than five points, and no slope to choose from."""
 _MAX_POINTS_METHOD_1 = 40
-_SHELLS_METHOD_2 = (20, 40)
+_LEAST_SHELLS, _MOST_SHELLS = 20, 40
+"""Of method 2."""
 
 
-def _shell_of(d: Floats, edges: Floats) -> npt.NDArray[np.intp]:
-    """Return which shell each d falls into: edges[i + 1] <= d < edges[i].
+class ResolutionLimits(NamedTuple):
+    """Resolution limits, d_min in Å; the noisiness of a method is from 0 to 1."""
 
-    `edges` descend. -1 and len(edges) - 1 stand for outside on either side.
+    d_min_distl_method_1: float = NOT_COMPUTED
+    d_min_distl_method_2: float = NOT_COMPUTED
+    estimated_d_min: float = NOT_COMPUTED
+    noisiness_method_1: float = NOT_COMPUTED
+    noisiness_method_2: float = NOT_COMPUTED
+
+
+def resolution_limits(
+    sorted_q: Floats, q: Floats, intensity: Floats, variance: Floats, is_ice: Flags
+) -> ResolutionLimits:
+    """Return the limits of an image's spots.
+
+    Args:
+        sorted_q: the same as `q`, ascending.
+        q: 1/d of all spots in 1/Å, shape (n,), above 1e-30 and below 1e30, as are
+            intensities and variances.
+        intensity: in counts.
+        variance: of the intensity.
+        is_ice: which spots lie on ice rings; `estimated_d_min` does without them.
     """
-    return np.asarray(np.searchsorted(-edges, -d, side="left") - 1)
+    return ResolutionLimits(*_limits(sorted_q, q, intensity, variance, is_ice))
 
 
+@njit(cache=True, nogil=True)
+def _limits(
+    sorted_q: Floats, q: Floats, intensity: Floats, variance: Floats, is_ice: Flags
+) -> tuple[float, float, float, float, float]:
+    d_min_1, noisiness_1 = _method_1(sorted_q)
+    d = 1 / np.sqrt(sorted_q * sorted_q)  # descending
+    d_min_2, noisiness_2 = _method_2(d)
+    estimate = NOT_COMPUTED
+    if d.size > 0:
+        edges = _equal_population_edges(d)
+        estimate = _estimate_d_min(edges, q, intensity, variance, is_ice)
+    return d_min_1, d_min_2, estimate, noisiness_1, noisiness_2
+
+
+@njit(cache=True, nogil=True)
+def _method_1(sorted_q: Floats) -> tuple[float, float]:
+    """Find where the curve of 1/d³ against rank bends away from its chord.
+
+    Its noisiness is 0 if it only steepens.
+    """
+    n = sorted_q.size
+    if n < _MIN_SPOTS_METHOD_1:
+        return NOT_COMPUTED, NOT_COMPUTED
+    step = max(2, -(-n // _MAX_POINTS_METHOD_1))
+    q = sorted_q[::step][: n // step]
+    t = q * q * q
+    slopes = np.empty(t.size - 1)
+    for i in range(slopes.size):
+        slopes[i] = (t[i + 1] - t[0]) / (i + 1)
+    steepest = q[_widest_gap(t, int(np.argmax(slopes[3:])) + 4)]
+    falls = 0
+    for i in range(slopes.size):
+        for j in range(i + 1, slopes.size):
+            falls += slopes[i] >= slopes[j]
+    pairs = (t.size - 1) * (t.size - 2) / 2
+    return 1 / math.sqrt(steepest * steepest), falls / pairs
+
+
+@njit(cache=True, nogil=True)
+def _widest_gap(t: Floats, chord_end: int) -> int:
+    """Return the last point whose distance from the chord is close to the largest.
+
+    The chord runs from point 0 to point `chord_end`; close is within half a standard
+    deviation of the distances.
+    """
+    run, rise = float(chord_end), t[chord_end] - t[0]
+    length = math.sqrt(rise * rise + run * run)
+    gaps = np.zeros(chord_end)
+    for i in range(1, chord_end):
+        gaps[i] = abs(rise / length * -i + -run / length * (t[0] - t[i]))
+    squares, mean = 0.0, gaps.sum() / chord_end
+    for i in range(chord_end):
+        squares += (gaps[i] - mean) * (gaps[i] - mean)
+    peak = int(np.argmax(gaps))
+    close = gaps[peak] - 0.5 * math.sqrt(squares / (chord_end - 1))
+    last = peak
+    for i in range(peak + 1, chord_end):
+        if gaps[i] > close:
+            last = i
+    return last
+
+
+@njit(cache=True, nogil=True)
+def _method_2(d: Floats) -> tuple[float, float]:
+    """Find where shells of equal reciprocal volume run out of spots.
+
+    The noisiness is 0 if their numbers only fall. Not computed if all spots share one
+    d-spacing.
+
+    Args:
+        d: of all spots, descending.
+    """
+    edges = _equal_volume_edges(d)
+    shells = edges.size - 1
+    if shells < 1:
+        return NOT_COMPUTED, NOT_COMPUTED
+    counts = _count_in_shells(d, edges)
+    few = 0.15 * ((counts[0] + counts[1]) / 2)
+    last_shell = shells - 2
+    for i in range(shells - 2, -1, -1):
+        if counts[i] < few and counts[i + 1] < few:
+            last_shell = i
+    rises = 0
+    for i in range(shells):
+        for j in range(i + 1, shells):
+            rises += counts[i] <= counts[j]
+    return edges[last_shell + 1], rises / (0.5 * shells * (shells - 1))
+
+
+@njit(cache=True, nogil=True)
+def _count_in_shells(d: Floats, edges: Floats) -> Indices:
+    """Return how many of `d`, which descends, are in each shell between edges."""
+    shells = edges.size - 1
+    counts, shell = np.zeros(shells, np.int64), -1
+    for i in range(d.size):
+        while shell < shells and edges[shell + 1] > d[i]:
+            shell += 1
+        if 0 <= shell < shells:
+            counts[shell] += 1
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def _equal_volume_edges(d: Floats) -> Floats:
+    """Return descending edges in d of 20 to 40 shells of equal reciprocal volume.
+
+    The first shell is to hold the 25 (or 5 %, at most a quarter) lowest-resolution
+    d-spacings of `d`, which descends. Empty if all spots share one d-spacing.
+    """
+    unique, n = np.empty_like(d), 0
+    for i in range(d.size):
+        if n == 0 or d[i] != unique[n - 1]:
+            unique[n] = d[i]
+            n += 1
+    if n < 2:
+        return np.empty(0)
+    low_count = math.ceil(min(max(25, 0.05 * n), 0.25 * n))
+    first = (1 / unique[0]) ** 3.0
+    low, last = (1 / unique[low_count]) ** 3.0, (1 / unique[n - 1]) ** 3.0
+    if not first < low:
+        return np.empty(0)
+    wanted = math.ceil(min((last - first) / (low - first), float(_MOST_SHELLS)))
+    shells = max(_LEAST_SHELLS, wanted)
+    step = (last - first) / shells
+    edges = np.empty(shells + 1)
+    for i in range(shells + 1):
+        edges[i] = 1 / (first + i * step) ** (1 / 3)
+    return edges
+
+
+@njit(cache=True, nogil=True)
 def _equal_population_edges(d: Floats) -> Floats:
     """Return descending edges in d of 5 to 20 shells with as many spots in each."""
-    count = len(d)
-    shells = max(min(count // 20, 20), 5)
-    d_descending = np.sort(d)[::-1]
-    per_shell = count / shells
-    last_of_shell = [math.floor((i + 1) * per_shell + 0.5) - 1 for i in range(shells)]
-    return np.asarray(d_descending[[0, *last_of_shell]])
+    shells = max(min(d.size // 20, 20), 5)
+    per_shell = d.size / shells
+    edges = np.empty(shells + 1)
+    edges[0] = d[0]
+    for i in range(shells):
+        edges[i + 1] = d[math.floor((i + 1) * per_shell + 0.5) - 1]
+    return edges
 
 
-def _wilson_outliers(
-    intensity: Floats, shell: npt.NDArray[np.intp], shells: int
-) -> Flags:
-    """Flag spots too strong for their shell, again and again until none is left.
-
-    Spots outside of all shells are never flagged.
-    """
-    amplitude = np.sqrt(intensity)
-    active = (shell >= 0) & (shell < shells)
-    flagged = np.zeros(len(shell), dtype=bool)
-    while True:
-        inside = shell[active]
-        sums = np.bincount(inside, weights=intensity[active], minlength=shells)
-        counts = np.bincount(inside, minlength=shells)
-        scale = np.sqrt(sums / np.maximum(counts, 1))[inside]
-        too_strong = amplitude[active] / scale >= _OUTLIER_AMPLITUDE
-        if not too_strong.any():
-            return flagged
-        where = np.flatnonzero(active)[too_strong]
-        flagged[where] = True
-        active[where] = False
-
-
-def _fit_line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Return slope and intercept by least squares; (0, 0) where x has no spread."""
-    if not x or min(x) == max(x):
-        return 0.0, 0.0
-    if min(y) == max(y):
-        return 0.0, y[0]
-    count = float(len(x))
-    sum_x, sum_y, sum_xx, sum_xy = x[0], y[0], x[0] * x[0], x[0] * y[0]
-    for x_i, y_i in zip(x[1:], y[1:], strict=True):
-        sum_x += x_i
-        sum_y += y_i
-        sum_xx += x_i * x_i
-        sum_xy += x_i * y_i
-    spread = count * sum_xx - sum_x * sum_x
-    if spread == 0:
-        return 0.0, 0.0
-    slope = (count * sum_xy - sum_x * sum_y) / spread
-    return slope, (sum_xx * sum_y - sum_x * sum_xy) / spread
-
-
-def _percentile_spots(
-    y: Floats, shell: npt.NDArray[np.intp], shells: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the spots at the lower and the upper percentile of y in each shell.
-
-    Shells without a spot are left out; among equal y the first spot comes first.
-    """
-    order = np.lexsort((y, shell))
-    order = order[(shell[order] >= 0) & (shell[order] < shells)]
-    counts = np.bincount(shell[order], minlength=shells)
-    starts = np.cumsum(counts) - counts
-    counts, starts = counts[counts > 0], starts[counts > 0]
-    lower, upper = (
-        order[starts + np.floor(fraction * counts).astype(np.intp)]
-        for fraction in _PERCENTILES
-    )
-    return lower, upper
-
-
-def estimate_d_min(
-    d: Floats, intensity: Floats, variance: Floats, is_ice: Flags
+@njit(cache=True, nogil=True)
+def _estimate_d_min(
+    edges: Floats, q: Floats, intensity: Floats, variance: Floats, is_ice: Flags
 ) -> float:
-    """Estimate d_min from where ln(I/σ) of the strong spots falls off.
+    """Find where ln(I/σ) of the strong spots falls off.
 
     In shells of equal population the 10th and 90th percentile of ln(I/σ) are found,
     ice and outliers left out, and a line is laid through each series. The highest
@@ -123,117 +218,102 @@ def estimate_d_min(
     The lines pair the position of one percentile's spot with the height of the
     other's: so does DIALS, and its numbers are the reference.
 
-    Args:
-        d: in Å.
-        intensity: positive.
-        variance: positive.
-        is_ice: which spots lie on ice rings.
-
     Returns:
         d_min in Å, or -1 where the lines are parallel or no spot lies below.
     """
-    if not len(d) or is_ice.all():
+    s, y = np.empty_like(q), np.empty_like(q)
+    shell = np.empty(q.size, np.int64)
+    for k in range(q.size):
+        d = 1 / math.sqrt(q[k] * q[k])
+        s[k] = 1 / (d * d)
+        y[k] = math.log(intensity[k] / math.sqrt(variance[k]))
+        shell[k] = _shell_of(d, edges)
+    is_out = _wilson_outliers(intensity, shell, edges.size - 1, is_ice)
+    lower, upper = _percentile_spots(y, shell, edges.size - 1, is_out)
+    slope, intercept = _fit_line(s[lower], y[upper])
+    if slope == _fit_line(s[upper], y[lower])[0]:
         return NOT_COMPUTED
-    edges = _equal_population_edges(d)
-    shells = len(edges) - 1
-    d, intensity, variance = d[~is_ice], intensity[~is_ice], variance[~is_ice]
-    s = 1 / (d * d)
-    shell = _shell_of(d, edges)
-    # numpy's own log may differ in the last digit from one processor to the next
-    ratios = (intensity / np.sqrt(variance)).tolist()
-    y = np.fromiter(map(math.log, ratios), np.float64, len(ratios))
-    outlier = _wilson_outliers(intensity, shell, shells)
-    kept = np.flatnonzero(~outlier)
-    lower, upper = _percentile_spots(y[kept], shell[kept], shells)
-    lower, upper = kept[lower], kept[upper]
-    slope, intercept = _fit_line(s[lower].tolist(), y[upper].tolist())
-    if slope == _fit_line(s[upper].tolist(), y[lower].tolist())[0]:
-        return NOT_COMPUTED
-    rise = (slope + intercept) - intercept
-    below = ((y - intercept) - s * rise < 0) & ~outlier
-    return 1 / math.sqrt(s[below].max()) if below.any() else NOT_COMPUTED
+    rise, highest_s = (slope + intercept) - intercept, 0.0
+    for k in range(q.size):
+        if not is_out[k] and (y[k] - intercept) - s[k] * rise < 0:
+            highest_s = max(highest_s, s[k])
+    return 1 / math.sqrt(highest_s) if highest_s > 0 else NOT_COMPUTED
 
 
-def _widest_gap(t: Floats, chord_end: int) -> int:
-    """Return the last point whose distance from the chord is close to the largest.
+@inner
+def _shell_of(d: float, edges: Floats) -> int:
+    """Return the shell with edges[i + 1] <= d < edges[i]; outside -1 and the last."""
+    shell = -1
+    while shell < edges.size - 1 and edges[shell + 1] > d:
+        shell += 1
+    return shell
 
-    The chord runs from point 0 to point `chord_end`; close is within half a standard
-    deviation of the distances.
+
+@njit(cache=True, nogil=True)
+def _wilson_outliers(
+    intensity: Floats, shell: Indices, shells: int, is_ice: Flags
+) -> Flags:
+    """Flag spots too strong for their shell, again and again until none is left.
+
+    Ice is flagged from the beginning; spots outside of all shells never are.
     """
-    i = np.arange(1, chord_end)
-    run, rise = float(chord_end), t[chord_end] - t[0]
-    length = math.sqrt(rise * rise + run * run)
-    distances = np.abs(rise / length * -i + -run / length * (t[0] - t[1:chord_end]))
-    gaps = np.concatenate(([0.0], distances))
-    peak = int(np.argmax(gaps))
-    near = gaps > gaps[peak] - 0.5 * gaps.std(ddof=1)
-    near[: peak + 1] = False
-    return int(np.flatnonzero(near)[-1]) if near.any() else peak
+    is_out, found = is_ice.copy(), True
+    while found:
+        found = False
+        sums, counts = np.zeros(shells), np.zeros(shells, np.int64)
+        for k in range(shell.size):
+            if not is_out[k] and 0 <= shell[k] < shells:
+                sums[shell[k]] += intensity[k]
+                counts[shell[k]] += 1
+        scale = np.sqrt(sums / np.maximum(counts, 1))
+        for k in range(shell.size):
+            if not is_out[k] and 0 <= shell[k] < shells:
+                amplitude = math.sqrt(intensity[k]) / scale[shell[k]]
+                if amplitude >= _OUTLIER_AMPLITUDE:
+                    is_out[k] = found = True
+    return is_out
 
 
-def distl_method_1(q: Floats) -> tuple[float, float]:
-    """Estimate d_min where the curve of 1/d³ against rank bends away from its chord.
+@njit(cache=True, nogil=True)
+def _percentile_spots(
+    y: Floats, shell: Indices, shells: int, is_out: Flags
+) -> tuple[Indices, Indices]:
+    """Return the spots at the lower and the upper percentile of y in each shell.
 
-    Args:
-        q: 1/d of all spots in 1/Å.
-
-    Returns:
-        d_min in Å and the noisiness, 0 (the curve only steepens) to 1; both -1 for
-        fewer than ten spots.
+    Shells without a spot are left out; among equal y the first spot comes first.
     """
-    if len(q) < _MIN_SPOTS_METHOD_1:
-        return NOT_COMPUTED, NOT_COMPUTED
-    step = max(2, -(-len(q) // _MAX_POINTS_METHOD_1))
-    q = np.sort(q)[::step][: len(q) // step]
-    t = q * q * q
-    slopes = (t[1:] - t[0]) / np.arange(1, len(t))
-    chord_end = int(np.argmax(slopes[3:])) + 4
-    d_min = 1 / math.sqrt(q[_widest_gap(t, chord_end)] ** 2)
-    pairs = np.triu(slopes[:, None] >= slopes[None, :], k=1)
-    return d_min, int(pairs.sum()) / ((len(t) - 1) * (len(t) - 2) / 2)
+    counts = np.zeros(shells, np.int64)
+    for k in range(y.size):
+        if not is_out[k] and 0 <= shell[k] < shells:
+            counts[shell[k]] += 1
+    lower, upper = np.zeros(shells, np.int64), np.zeros(shells, np.int64)
+    passed = np.zeros(shells, np.int64)
+    for k in np.argsort(y, kind="mergesort"):  # which is stable
+        i = shell[k]
+        if not is_out[k] and 0 <= i < shells:
+            if passed[i] == math.floor(_LOWER_PERCENTILE * counts[i]):
+                lower[i] = k
+            if passed[i] == math.floor(_UPPER_PERCENTILE * counts[i]):
+                upper[i] = k
+            passed[i] += 1
+    return lower[counts > 0], upper[counts > 0]
 
 
-def _equal_volume_edges(d: Floats) -> Floats | None:
-    """Return descending edges in d of 20 to 40 shells of equal reciprocal volume.
-
-    The first shell is to hold the 25 (or 5 %, at most a quarter) lowest-resolution
-    d-spacings. None if all spots share one d-spacing.
-    """
-    d = np.unique(d)[::-1]
-    if len(d) < 2:
-        return None
-    low_count = math.ceil(min(max(25, 0.05 * len(d)), 0.25 * len(d)))
-    first, low, last = ((1 / x) ** 3.0 for x in d[[0, low_count, -1]].tolist())
-    if not first < low:
-        return None
-    least, most = _SHELLS_METHOD_2
-    shells = max(least, math.ceil(min((last - first) / (low - first), most)))
-    step = (last - first) / shells
-    return np.array(
-        [1 / (first + i * step) ** (1 / 3) for i in range(shells + 1)], dtype=np.float64
-    )
-
-
-def distl_method_2(d: Floats) -> tuple[float, float]:
-    """Estimate d_min where shells of equal reciprocal volume run out of spots.
-
-    Args:
-        d: of all spots in Å.
-
-    Returns:
-        d_min in Å and the noisiness, 0 (counts only fall) to 1; both -1 if the spots
-        share one d-spacing.
-    """
-    edges = _equal_volume_edges(d)
-    if edges is None:
-        return NOT_COMPUTED, NOT_COMPUTED
-    shells = len(edges) - 1
-    shell = _shell_of(d, edges)
-    counts = np.bincount(shell[(shell >= 0) & (shell < shells)], minlength=shells)
-    few = counts < 0.15 * ((counts[0] + counts[1]) / 2)
-    empty = np.flatnonzero(few[:-1] & few[1:])
-    last_shell = int(empty[0]) if len(empty) else shells - 2
-    pairs = np.triu(counts[:, None] <= counts[None, :], k=1)
-    return float(edges[last_shell + 1]), int(pairs.sum()) / (
-        0.5 * shells * (shells - 1)
-    )
+@njit(cache=True, nogil=True)
+def _fit_line(x: Floats, y: Floats) -> tuple[float, float]:
+    """Return slope and intercept by least squares; (0, 0) where x has no spread."""
+    if x.size == 0 or x.min() == x.max():
+        return 0.0, 0.0
+    if y.min() == y.max():
+        return 0.0, y[0]
+    sum_x, sum_y, sum_xx, sum_xy = 0.0, 0.0, 0.0, 0.0
+    for i in range(x.size):
+        sum_x += x[i]
+        sum_y += y[i]
+        sum_xx += x[i] * x[i]
+        sum_xy += x[i] * y[i]
+    spread = x.size * sum_xx - sum_x * sum_x
+    if spread == 0:
+        return 0.0, 0.0
+    slope = (x.size * sum_xy - sum_x * sum_y) / spread
+    return slope, (sum_xx * sum_y - sum_x * sum_xy) / spread

@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.inner import inner
@@ -184,7 +183,7 @@ def _signal_narrow(x: np.uint16, squares: np.uint16, per_count: np.uint16) -> bo
     return bool((squares > limit) | (x >= _u2(_FLAGGED)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def pass_signal_narrow(screen: Screen, begin: int, end: int) -> None:
     """Set `passed` to 1 where the window may be signal, from the sums over 7 rows.
 
@@ -201,7 +200,7 @@ def pass_signal_narrow(screen: Screen, begin: int, end: int) -> None:
         passed[i] = _u1(_signal_narrow(x, y, per_count))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def pass_strong_narrow(screen: Screen, centre: Bytes, begin: int, end: int) -> None:
     """Set `passed` to 1 where a pixel may be strong, from the sums over 7 rows.
 
@@ -248,15 +247,14 @@ def list_passed(
     """
     passed = screen.passed[MARGIN:]
     words = passed.view(np.uint64)
-    last = (end + 7) // 8
-    for some in range(begin // 8, last, 8):
-        until, any_passed = min(some + 8, last), words[_u(some)]
-        for k in range(some + 1, until):
-            any_passed |= words[_u(k)]
-        if any_passed != 0:
-            for i in range(8 * some, min(8 * until, end)):
+    for k in range(begin // 8, end // 8):
+        if words[_u(k)] != 0:
+            for i in range(8 * k, 8 * k + 8):
                 found[_u(n_found)] = first + i
                 n_found += passed[_u(i)]
+    for i in range(max(end // 8 * 8, begin), end):
+        found[_u(n_found)] = first + i
+        n_found += passed[_u(i)]
     return n_found
 
 

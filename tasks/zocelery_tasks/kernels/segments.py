@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from zocelery_tasks.kernels.inner import inner
+from zocelery_tasks.kernels.mask_runs import SEGMENT
+from zocelery_tasks.kernels.vector_copies import any_above_70
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 
-SEGMENT = 64
-"""Columns of a segment."""
-_LOOK = 96
-"""Columns that are looked at for one: windows reach 3 further on either side. The
-rest is for the sake of vector instructions."""
+_LOOK = SEGMENT + 6
+"""Columns that are looked at for one: windows reach 3 further on either side."""
 _u = np.uintp
 
 
@@ -36,11 +35,13 @@ def note_bright(codes: Bytes, j: int, dull: np.uint8, last: Indices) -> None:
         dull: the highest code that is not bright.
         last: for each segment, set to the last row that had a bright pixel.
     """
-    for k in range(last.size):
+    n_whole = (codes.size - _LOOK) // SEGMENT + 1 if codes.size >= _LOOK else 0
+    for k in range(n_whole):
+        if any_above_70(codes, _u(k * SEGMENT), dull):
+            last[_u(k)] = j
+    for k in range(n_whole, last.size):
         part = codes[k * SEGMENT : k * SEGMENT + _LOOK]
-        is_whole = part.size == _LOOK  # then the loop has a length that is known
-        top = _highest(part, _LOOK) if is_whole else _highest(part, part.size)
-        if top > dull:
+        if _highest(part, part.size) > dull:
             last[k] = j
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.labelling import label_pixels
 
 Doubles = npt.NDArray[np.float64]
@@ -106,55 +107,118 @@ def find_spots(
         max_separation: largest distance between the centre of the highest pixel and the
             centroid, in pixels; None for any.
     """
-    values = counts.astype(np.float32)
-    group, n_groups = label_pixels(indices, width)
-    sizes = np.bincount(group, minlength=n_groups)
-    fits = (sizes >= min_spot_size) & (sizes <= max_spot_size)
-    # Small groups are most of all groups: leave them out before anything is measured.
-    number = np.where(fits, np.cumsum(fits) - 1, -1)[group]
-    kept = number >= 0
-    table, peak_x, peak_y = _measure(
-        indices[kept], values[kept], number[kept], int(fits.sum()), width
+    most_apart = np.inf if max_separation is None else max_separation
+    whole, real = _find_spots(
+        indices,
+        counts.astype(np.float32),
+        width,
+        min_spot_size,
+        max_spot_size,
+        float(most_apart),
     )
-    if max_separation is None:
-        return table
-    distance = np.sqrt((peak_x - table.x) ** 2 + (peak_y - table.y) ** 2)
-    return table.select(distance <= max_separation)
-
-
-def _measure(
-    indices: Indices, values: Singles, spot: Indices, n_spots: int, width: int
-) -> tuple[SpotTable, Doubles, Doubles]:
-    """Measure spots; return them and the centres of their highest pixels."""
-    y, x = np.divmod(indices, width)
-    box = np.empty((4, n_spots), np.int64)
-    box[0] = box[2] = np.iinfo(np.int64).max
-    box[1] = box[3] = 0
-    sums = np.zeros((3, n_spots), np.float32)
-    highest = np.zeros(n_spots, np.int64)
-    _sum_counts(x, y, values, spot, box, sums, highest)
-    centre = np.zeros((2, n_spots))
-    variance = np.zeros((2, n_spots))
-    _find_centroids(x, y, values, spot, box, sums, centre, variance)
-    total = sums[0].astype(np.float64)
-    table = SpotTable(
-        x0=box[0],
-        x1=box[1],
-        y0=box[2],
-        y1=box[3],
-        n_pixels=np.bincount(spot, minlength=n_spots),
-        intensity=total,
-        variance=np.abs(total),
-        x=centre[0] + box[0],
-        y=centre[1] + box[2],
-        variance_x=variance[0],
-        variance_y=variance[1],
-        peak=sums[2].astype(np.float64),
+    x0, x1, y0, y1, n_pixels = whole
+    intensity, x, y, variance_x, variance_y, peak = real
+    return SpotTable(
+        x0=x0,
+        x1=x1,
+        y0=y0,
+        y1=y1,
+        n_pixels=n_pixels,
+        intensity=intensity,
+        variance=intensity,
+        x=x,
+        y=y,
+        variance_x=variance_x,
+        variance_y=variance_y,
+        peak=peak,
     )
-    return table, x[highest] + 0.5, y[highest] + 0.5
 
 
 @njit(cache=True, nogil=True)
+def _find_spots(
+    indices: Indices,
+    values: Singles,
+    width: int,
+    min_size: int,
+    max_size: int,
+    most_apart: float,
+) -> tuple[Indices, Doubles]:
+    """Return the columns of a table: those of whole numbers, and the others.
+
+    They are x0, x1, y0, y1, n_pixels and intensity, x, y, their variances, peak.
+    """
+    group, n_groups = label_pixels(indices, width)
+    spot, n_spots = _number_spots(group, n_groups, min_size, max_size)
+    fits = spot >= 0
+    spot, indices, values = spot[fits], indices[fits], values[fits]
+    x, y = np.empty(indices.size, np.int64), np.empty(indices.size, np.int64)
+    row = 0
+    for k in range(indices.size):
+        while indices[k] >= (row + 1) * width:
+            row += 1
+        x[k], y[k] = indices[k] - row * width, row
+    box = np.empty((4, n_spots), np.int64)
+    sums = np.zeros((3, n_spots), np.float32)
+    highest = np.zeros(n_spots, np.int64)
+    n_pixels = np.zeros(n_spots, np.int64)
+    _sum_counts(x, y, values, spot, box, sums, highest, n_pixels)
+    centre = np.zeros((2, n_spots))
+    variance = np.zeros((2, n_spots))
+    _find_centroids(x, y, values, spot, box, sums, centre, variance)
+    kept = np.zeros(n_spots, np.bool_)
+    for s in range(n_spots):
+        centre[0, s] += box[0, s]
+        centre[1, s] += box[2, s]
+        from_x = x[highest[s]] + 0.5 - centre[0, s]
+        from_y = y[highest[s]] + 0.5 - centre[1, s]
+        kept[s] = np.sqrt(from_x * from_x + from_y * from_y) <= most_apart
+    return _columns(kept, box, n_pixels, sums, centre, variance)
+
+
+@njit(cache=True, nogil=True)
+def _number_spots(
+    group: Indices, n_groups: int, min_size: int, max_size: int
+) -> tuple[Indices, int]:
+    """Return each pixel's spot, -1 where its group's size does not fit, and how many.
+
+    Small groups are most of all groups: they are left out before anything is measured.
+    """
+    number = np.zeros(n_groups, np.int64)
+    for k in range(group.size):
+        number[group[k]] += 1
+    n_spots = 0
+    for g in range(n_groups):
+        fits = min_size <= number[g] <= max_size
+        number[g] = n_spots if fits else -1
+        n_spots += fits
+    return number[group], n_spots
+
+
+@njit(cache=True, nogil=True)
+def _columns(
+    kept: npt.NDArray[np.bool_],
+    box: Indices,
+    n_pixels: Indices,
+    sums: Singles,
+    centre: Doubles,
+    variance: Doubles,
+) -> tuple[Indices, Doubles]:
+    """Return those of the spots that are kept."""
+    n = 0
+    for s in range(kept.size):
+        n += kept[s]
+    whole, real = np.empty((5, n), np.int64), np.empty((6, n))
+    to = 0
+    for s in range(kept.size):
+        if kept[s]:
+            whole[:4, to], whole[4, to] = box[:, s], n_pixels[s]
+            real[0, to], real[5, to] = sums[0, s], sums[2, s]
+            real[1:3, to], real[3:5, to] = centre[:, s], variance[:, s]
+            to += 1
+    return whole, real
+
+
+@inner
 def _sum_counts(
     x: Indices,
     y: Indices,
@@ -163,10 +227,14 @@ def _sum_counts(
     box: Indices,
     sums: Singles,
     highest: Indices,
+    n_pixels: Indices,
 ) -> None:
-    """Set boxes (x0, x1, y0, y1), sums (counts, squares, highest) and where that is."""
+    """Set boxes (x0, x1, y0, y1), sums (counts, squares, highest), where that is."""
     for k in range(spot.size):
         s, value = spot[k], values[k]
+        if n_pixels[s] == 0:
+            box[0, s], box[1, s], box[2, s], box[3, s] = x[k], x[k], y[k], y[k]
+        n_pixels[s] += 1
         box[0, s], box[1, s] = min(box[0, s], x[k]), max(box[1, s], x[k] + 1)
         box[2, s], box[3, s] = min(box[2, s], y[k]), max(box[3, s], y[k] + 1)
         sums[0, s] = np.float32(sums[0, s] + value)
@@ -176,7 +244,7 @@ def _sum_counts(
             highest[s] = k
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _find_centroids(
     x: Indices,
     y: Indices,
@@ -193,7 +261,8 @@ def _find_centroids(
         centre[0, s] += value * (x[k] - box[0, s] + 0.5)
         centre[1, s] += value * (y[k] - box[2, s] + 0.5)
     for s in range(centre.shape[1]):
-        centre[:, s] /= np.float64(sums[0, s])
+        centre[0, s] /= np.float64(sums[0, s])
+        centre[1, s] /= np.float64(sums[0, s])
     for k in range(spot.size):
         s, value = spot[k], np.float64(values[k])
         from_x = x[k] - box[0, s] + 0.5 - centre[0, s]

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
-from zocelery_tasks.kernels.ice_rings import on_ice_ring
+from zocelery_tasks.kernels.ice_rings import ice_rings, is_on_ring
+from zocelery_tasks.kernels.inner import inner
 from zocelery_tasks.kernels.resolution_limits import (
     NOT_COMPUTED,
-    distl_method_1,
-    distl_method_2,
-    estimate_d_min,
+    ResolutionLimits,
+    resolution_limits,
 )
+
+Doubles = npt.NDArray[np.float64]
 
 MIN_SPOTS_FOR_RESOLUTION = 11
 """Resolution limits are estimated from so many spots off the ice rings upwards."""
@@ -20,9 +23,10 @@ _SMALLEST = 1e-30
 """What is smaller is zero with rounding errors. Values between it and its inverse
 neither overflow nor vanish in the sums."""
 
-
-def _is_positive(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    return np.asarray((values > _SMALLEST) & (values < 1 / _SMALLEST))
+_UNUSABLE, _USABLE, _ICE = 0, 1, 2
+"""Kinds of spots, as far as resolution limits care."""
+_OFF_ICE = 1
+"""Where `_count` says how many spots are off the ice rings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,53 +74,58 @@ def spot_statistics(
     Raises:
         ValueError: if the arrays differ in length.
     """
-    q = np.asarray(q, dtype=np.float64)
-    intensity = np.asarray(intensity, dtype=np.float64)
-    variance = intensity if variance is None else np.asarray(variance, np.float64)
-    if not q.shape == intensity.shape == variance.shape or q.ndim != 1:
+    if variance is None:
+        variance = intensity
+    columns = (q, intensity, variance)
+    qs, counts, variances = (np.ascontiguousarray(c, np.float64) for c in columns)
+    if not qs.shape == counts.shape == variances.shape or qs.ndim != 1:
         raise ValueError(
             f"q, intensity and variance must be lists of one length, not of shapes "
-            f"{q.shape}, {intensity.shape}, {variance.shape}"
+            f"{qs.shape}, {counts.shape}, {variances.shape}"
         )
-    counted = _is_positive(q)
-    q, intensity, variance = q[counted], intensity[counted], variance[counted]
-    d = 1 / np.sqrt(q * q)
-    is_ice = (
-        on_ice_ring(1 / (d * d), ice_rings_width)
-        if filter_ice
-        else np.zeros(len(q), dtype=bool)
-    )
-    n_spots_no_ice = len(q) - int(np.count_nonzero(is_ice))
-    limits: dict[str, float] = {}
-    if n_spots_no_ice >= MIN_SPOTS_FOR_RESOLUTION:
-        limits = _resolution_limits(q, d, intensity, variance, is_ice)
-    return SpotStatistics(
-        n_spots_4A=int(np.count_nonzero(d > 4)),
-        n_spots_no_ice=n_spots_no_ice,
-        n_spots_total=len(q),
-        total_intensity=float(intensity[~is_ice].sum()),
-        **limits,
-    )
+    if not filter_ice:
+        ice_rings_width = -1.0  # nothing is as near to a ring
+    highest = float(np.fmax.reduce(qs, initial=0.0))
+    rings = ice_rings(highest * highest + max(ice_rings_width, 0.0))
+    kinds = np.empty(len(qs), np.uint8)
+    first = _count(qs, counts, variances, rings, float(ice_rings_width), kinds)
+    limits = ResolutionLimits()
+    if first[_OFF_ICE] >= MIN_SPOTS_FOR_RESOLUTION:
+        usable = kinds != _UNUSABLE
+        if not usable.all():
+            qs, counts, variances = qs[usable], counts[usable], variances[usable]
+            kinds = kinds[usable]
+        limits = resolution_limits(np.sort(qs), qs, counts, variances, kinds == _ICE)
+    return SpotStatistics(*first, *limits)
 
 
-def _resolution_limits(
-    q: npt.NDArray[np.float64],
-    d: npt.NDArray[np.float64],
-    intensity: npt.NDArray[np.float64],
-    variance: npt.NDArray[np.float64],
-    is_ice: npt.NDArray[np.bool_],
-) -> dict[str, float]:
-    """Return the five statistics that are estimated, by their names."""
-    usable = _is_positive(intensity) & _is_positive(variance)
-    q, d, is_ice = q[usable], d[usable], is_ice[usable]
-    d_min_1, noisiness_1 = distl_method_1(q)
-    d_min_2, noisiness_2 = distl_method_2(d)
-    return {
-        "d_min_distl_method_1": d_min_1,
-        "d_min_distl_method_2": d_min_2,
-        "estimated_d_min": estimate_d_min(
-            d, intensity[usable], variance[usable], is_ice
-        ),
-        "noisiness_method_1": noisiness_1,
-        "noisiness_method_2": noisiness_2,
-    }
+@njit(cache=True, nogil=True)
+def _count(
+    q: Doubles,
+    intensity: Doubles,
+    variance: Doubles,
+    rings: Doubles,
+    ring_width: float,
+    kinds: npt.NDArray[np.uint8],
+) -> tuple[int, int, int, float]:
+    """Return the first four statistics; say of each spot what it is good for."""
+    beyond_4, off_ice, total, total_intensity = 0, 0, 0, 0.0
+    for k in range(q.size):
+        kinds[k] = _UNUSABLE
+        if not _is_positive(q[k]):
+            continue
+        d = 1 / np.sqrt(q[k] * q[k])
+        is_ice = is_on_ring(1 / (d * d), rings, ring_width)
+        total += 1
+        beyond_4 += d > 4
+        if not is_ice:
+            off_ice += 1
+            total_intensity += intensity[k]
+        if _is_positive(intensity[k]) and _is_positive(variance[k]):
+            kinds[k] = _ICE if is_ice else _USABLE
+    return beyond_4, off_ice, total, total_intensity
+
+
+@inner
+def _is_positive(value: float) -> bool:
+    return _SMALLEST < value < 1 / _SMALLEST

@@ -1,4 +1,4 @@
-"""Copies of 16 and 32 bytes within arrays of bytes, each of them one instruction.
+"""Copies and comparisons of many bytes at once, each of them an instruction or a few.
 
 Nobody looks whether they stay within the arrays: the caller has to know.
 """
@@ -73,6 +73,30 @@ def _write_store(context: Any, builder: Any, signature: Any, arguments: Any) -> 
     return context.get_dummy_value()
 
 
+def _write_any_above(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array, begin, most = arguments
+    kind, first = ir.VectorType(_BYTE, 32), ir.IntType(32)(0)
+    order = ir.Constant(ir.VectorType(ir.IntType(32), 32), None)
+    highest = builder.insert_element(ir.Constant(kind, None), most, first)
+    highest = builder.shuffle_vector(highest, highest, order)
+    together = None
+    for offset in (0, 32, 38):
+        at = builder.add(begin, _WORD(offset))
+        place = _place(context, builder, (signature.args[0], array), at, kind)
+        some = builder.load(place, align=1)
+        if together is not None:
+            higher = builder.icmp_unsigned(">", some, together)
+            some = builder.select(higher, some, together)
+        together = some
+    above = builder.icmp_unsigned(">", together, highest)
+    bits = builder.bitcast(above, ir.IntType(32))
+    return builder.icmp_unsigned("!=", bits, bits.type(0))
+
+
+def _any_above(_: Any, array: Any, begin: Any, most: Any) -> Any:
+    return types.boolean(array, types.uintp, types.uint8), _write_any_above
+
+
 def _load_8(_: Any, array: Any, begin: Any) -> Any:
     return types.uint64(array, types.uintp), _write_load
 
@@ -109,3 +133,5 @@ copy_32_twice: Callable[..., None] = intrinsic(_twice)
 """Copy 32 bytes of an array to `to` and then to `again`, as they were before."""
 repeat_pair_32: Callable[..., None] = intrinsic(_repeat)
 """Set 32 bytes from `to` on to two bytes, again and again."""
+any_above_70: Callable[..., bool] = intrinsic(_any_above)
+"""Return whether any of the 70 bytes from `begin` on is above `most`."""

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from zocelery_tasks.kernels.frame import Frame
 from zocelery_tasks.kernels.inner import inner
@@ -164,7 +163,7 @@ def _weigh_signal(
     return m * y, x * (x + (freedom + _f4(sqrt(freedom)) * sigma))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def decide_strong(wide: WideRows, centre: Words, answers: Bytes) -> None:
     """Set the answers whether pixels are strong, where no count is too high for it.
 
@@ -189,7 +188,7 @@ def decide_strong(wide: WideRows, centre: Words, answers: Bytes) -> None:
         answers[i] = _u1(_u1(maybe) + _u1(maybe ^ yes))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def decide_signal(wide: WideRows, answers: Bytes) -> None:
     """Set the answers whether windows are signal; unsure where counts are too high."""
     codes, squares, min_count = wide.sums, wide.square_sums, wide.min_count
