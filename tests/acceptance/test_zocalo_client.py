@@ -56,22 +56,24 @@ def do(
         env={**os.environ, "ZOCALO_CONFIG": str(configuration), "PYTHONPATH": ""},
     )
     foreign = {"queues_foreign": [FEEDBACK, LEGACY]}
-    with process, bridge(folder, **foreign, bridge_services={"echo": "echo"}):
+
+    def _do(what: str, **told: Any) -> Any:
         assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps({"do": what, **told}) + "\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            if line.startswith('{"answer"'):
+                return json.loads(line)["answer"]
+        raise AssertionError(f"the client ended: {process.wait()}")
 
-        def _do(what: str, **told: Any) -> Any:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(json.dumps({"do": what, **told}) + "\n")
-            process.stdin.flush()
-            for line in process.stdout:
-                if line.startswith('{"answer"'):
-                    return json.loads(line)["answer"]
-            raise AssertionError(f"the client ended: {process.wait()}")
-
-        yield _do
-        process.stdin.close()
-        process.terminate()
+    with process:
+        try:
+            with bridge(folder, **foreign, bridge_services={"echo": "echo"}):
+                _do("listen", to=FEEDBACK)
+                yield _do
+        finally:
+            process.kill()
 
 
 def test_each_image_of_a_recipe_of_its_own_is_told_as_it_is_analysed(
@@ -98,7 +100,6 @@ def test_each_image_of_a_recipe_of_its_own_is_told_as_it_is_analysed(
         "start": [[1, []]],
     }
     guid, scan = str(uuid.uuid4()), uuid.uuid4().hex
-    do("listen", to=FEEDBACK)
     parameters = {"guid": guid, "images": f"{tmp_path}/x_%05d.cbf", "scan": scan}
     message = {"custom_recipe": recipe, "parameters": parameters}
     do("send", to="processing_recipe", message=message)
@@ -139,4 +140,4 @@ def test_a_request_that_cannot_be_is_a_dead_letter_with_its_reason(do: Do):
     dead_letters()  # of others
     do("send", to="processing_recipe", message={"recipes": ["nowhere"]})
     ((_, headers),) = until(dead_letters)
-    assert "its parameters are null, not an object" in headers["x-z-error"]
+    assert "its parameters are None, not an object" in headers["x-z-error"]
