@@ -222,6 +222,12 @@ def test_marks_of_dead_pixels_are_no_counts(read, dtype, depth, highest):
     assert detector.trusted.limits(DialsRule.V3_24) == (0, highest)
 
 
+def test_a_saturation_value_that_is_no_whole_number_is_cut_off(read):
+    trusted = read(lambda det: replace(det, "saturation_value", 30.7)).detector.trusted
+    assert trusted.limits(DialsRule.V3_12) == (0, 29)
+    assert trusted.limits(DialsRule.V3_24) == (0, 30)
+
+
 def test_underload_and_wavelength_are_read(read):
     def change(detector):
         detector["underload_value"] = 3

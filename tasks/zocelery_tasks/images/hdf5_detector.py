@@ -79,7 +79,7 @@ class DetectorEntry:
         depth = self._node.number("bit_depth_readout") if self._is_nxmx else None
         return TrustedRange(
             lowest=int(lowest or 0),
-            saturation=saturation,
+            saturation=int(saturation) if self._is_nxmx else saturation,  # as DIALS
             highest_possible=_highest_count(dtype, depth),
         )
 
