@@ -1,6 +1,7 @@
 """Real servers for the tests: private, on free loopback ports, started when needed."""
 
 import atexit
+import json
 import os
 import shutil
 import sys
@@ -28,6 +29,9 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 os.environ["ZOCELERY_HISTORY_URL"] = f"sqlite:///{FOLDER / 'history.sqlite'}"
 os.environ["ZOCELERY_LIMS_URL"] = f"sqlite:///{FOLDER / 'lims.sqlite'}"
 os.environ["ZOCELERY_WORKERS_JANITOR_INTERVAL"] = "1"
+# what no task here serves; read by all programs, so the same for all of them
+FOREIGN_QUEUES = ("transient.pia_feedback",)
+os.environ["ZOCELERY_QUEUES_FOREIGN"] = json.dumps(FOREIGN_QUEUES)
 os.environ["ZOCELERY_WRAPPERS_NICE"] = "0"  # the suite itself would come first
 
 

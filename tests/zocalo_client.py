@@ -15,7 +15,7 @@ import zocalo.configuration  # type: ignore[import-not-found]
 
 
 class Client:
-    """A program of a facility: sends requests, listens, and serves queues."""
+    """A program of a facility: sends requests, and listens."""
 
     def __init__(self) -> None:
         zocalo.configuration.from_file().activate()
@@ -44,19 +44,6 @@ class Client:
             _receive,
             acknowledgement=True,
             allow_non_recipe_messages=True,
-        )
-
-    def serve(self, to: str) -> None:
-        """Be a service: add a word to what comes, and send it on."""
-
-        def _receive(wrapper: Any, header: dict[str, Any], message: Any) -> None:
-            wrapper.environment["served"] = to
-            wrapper.set_default_channel("output")
-            wrapper.send({**message, "served_by": to})
-            self._transport.ack(header)
-
-        workflows.recipe.wrap_subscribe(
-            self._transport, to, _receive, acknowledgement=True
         )
 
     def received(self, count: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Zocalo's client library, unmodified, asks for runs and serves parts of them."""
+"""Zocalo's client library, unmodified, asks for runs and hears of each result."""
 
 import json
 import os
@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from tests.bridge_site import bridge, dead_letters, declare, until
+from tests.conftest import FOREIGN_QUEUES
 from tests.unit.small_images import mini_header, write_cbf
 from zocelery.deployment import current_deployment
 from zocelery.settings import current_settings
 
 CLIENT = Path(__file__).parents[1] / "zocalo_client.py"
-FEEDBACK = "transient.i24.pia_feedback"
-LEGACY = "legacy.service"
+FEEDBACK = FOREIGN_QUEUES[0]
 Do = Callable[..., Any]
 
 
@@ -33,8 +33,7 @@ def do(
     if not (made / "installed").exists():
         pytest.skip("zocalo is not there: test_beamline_clients installs it")
     assert workers
-    for queue in (FEEDBACK, LEGACY):
-        declare(queue)
+    declare(FEEDBACK)
     folder = tmp_path_factory.mktemp("client")
     broker = {
         "plugin": "pika",
@@ -55,7 +54,6 @@ def do(
         text=True,
         env={**os.environ, "ZOCALO_CONFIG": str(configuration), "PYTHONPATH": ""},
     )
-    foreign = {"queues_foreign": [FEEDBACK, LEGACY]}
 
     def _do(what: str, **told: Any) -> Any:
         assert process.stdin is not None
@@ -69,7 +67,7 @@ def do(
 
     with process:
         try:
-            with bridge(folder, **foreign, bridge_services={"echo": "echo"}):
+            with bridge(folder):
                 _do("listen", to=FEEDBACK)
                 yield _do
         finally:
@@ -108,32 +106,8 @@ def test_each_image_of_a_recipe_of_its_own_is_told_as_it_is_analysed(
     assert all(one["message"]["n_spots_total"] >= 0 for one in told)
     assert {one["id"] for one in told} == {guid}
     assert [one["parameters"] for one in told] == 5 * [{"scan": scan}]
-    assert [one["path"] for one in told] == 5 * [[1, 2]]
     run = until(lambda: current_deployment().history.find_run(guid))
     assert run["recipe"] == "custom"
-
-
-def test_a_service_of_zocalos_in_the_middle_of_a_recipe_sends_on_to_a_task_here(
-    do: Do,
-):
-    recipe = {
-        "1": {"queue": "echo", "parameters": {"word": "{word}"}, "output": 2},
-        "2": {"queue": LEGACY, "output": {"output": 3}},
-        "3": {"queue": "echo", "parameters": {"then": "{word}"}, "output": 4},
-        "4": {"queue": FEEDBACK},
-        "start": [[1, []]],
-    }
-    word = uuid.uuid4().hex
-    do("serve", to=LEGACY)
-    message = {"custom_recipe": recipe, "parameters": {"word": word}}
-    # recipe-wrapped, as Zocalo's own `trigger` sends it
-    wrapped = {"recipe": {"1": {}, "start": [[1, []]]}, "payload": message}
-    headers = {"workflows-recipe": "True"}
-    body = {**wrapped, "recipe-pointer": 1, "recipe-path": [], "environment": {}}
-    do("send", to="processing_recipe", message=body, headers=headers)
-    (told,) = do("received", count=1)
-    assert told["message"] == {"word": word, "then": word, "served_by": LEGACY}
-    assert told["path"] == [1, 2, 3]
 
 
 def test_a_request_that_cannot_be_is_a_dead_letter_with_its_reason(do: Do):
