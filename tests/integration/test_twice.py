@@ -1,16 +1,21 @@
 """Every message may come twice: nothing is counted, gathered or answered twice."""
 
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.bridge_site import until
 from zocelery import identity
 from zocelery.canvas import RUN_ITSELF
 from zocelery.celery import app
 from zocelery.context import get_context
 from zocelery.deployment import current_deployment
+from zocelery.leases import PREFIX
 from zocelery.publication import publish
 from zocelery.submission import submit
+from zocelery.watch import Keeper
 
 pytestmark = pytest.mark.usefixtures("workers")
 WAIT = 60
@@ -87,3 +92,16 @@ def test_a_twin_of_a_gather_whose_worker_died_runs_when_the_lease_has_lapsed():
     unit = get_context(app, run.id).canvas.gather_unit("d", RUN_ITSELF)
     assert leases.acquire(unit, "a worker that is dead", 3.0)
     assert run.result(WAIT)["members"] == [{"x": 1}, {"x": 1}]
+
+
+def test_a_watch_that_one_worker_keeps_is_kept_by_no_other(tmp_path: Path):
+    deployment = current_deployment()
+    store, lease = deployment.store, deployment.settings.workers.watch_lease
+    images = {"images": f"{tmp_path}/x_%05d.cbf:1:2", "timeout": 300, "live": True}
+    nodes = {"of-a-worker": {"task": "file_watcher", "parameters": images}}
+    run = submit({"nodes": nodes, "start": "of-a-worker"})
+    held = f"{PREFIX}lease:watch:{identity.start_unit(run.id, 0)}"
+    until(lambda: store.client.exists(held))
+    Keeper(app, deployment)._adopt(store, lease)
+    run.cancel()
+    assert "watch of-a-worker" not in {t.name for t in threading.enumerate()}
