@@ -2,7 +2,9 @@
 
 import os
 import random
+import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -44,7 +46,12 @@ class Tally:
     begun: int = 0
     """How often the functions of gathers were begun."""
     wrong: list[str] = field(default_factory=list)
-    """Runs whose answer is not what it should be, with the reason."""
+    """Runs that did not end with the answer that they should have, and how they did."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether all that was promised has been kept."""
+        return not (self.lost or self.doubled or self.wrong or set(self.fired) - {1})
 
 
 class Chaos:
@@ -184,8 +191,24 @@ class Chaos:
         tally.begun += file.read_text().count("start") if file.exists() else 0
         answer = run.results().get("sum")
         right = {"sum": sum(range(MEMBERS)), "count": MEMBERS, "missing": 0}
-        if answer != right:
+        if answer != right or status.state != "finished":
             tally.wrong.append(f"{run.id}: {status.state}, {status.error}, {answer}")
+            self._keep_keys(run.id)
+
+    def _keep_keys(self, run: str) -> None:
+        """Write beside the logs what Redis knows of a run that went wrong."""
+        client = self._site.deployment.store.client
+        read: dict[str, Callable[[str], Any]] = {
+            "hash": client.hgetall,
+            "list": lambda key: client.lrange(key, 0, -1),
+            "set": client.smembers,
+            "stream": client.xrange,
+            "string": client.get,
+            "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        }
+        keys = sorted(client.scan_iter(f"*{run}*"))
+        lines = [f"{key}: {read[client.type(key)](key)}\n" for key in keys]
+        (self._site.folder / f"{run}.redis").write_text("".join(lines))
 
 
 def start_workers(site: Site) -> None:
@@ -202,7 +225,10 @@ def start_workers(site: Site) -> None:
 @click.option("--seed", default=1, show_default=True, help="Of the order of kills.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 def command(runs: int, kills: int, seed: int, as_json: bool) -> None:
-    """Kill what is needed at random moments and count what is lost or doubled."""
+    """Kill what is needed at random moments and count what is lost or doubled.
+
+    Exits with 1 if anything was, or if a run has not ended; then the logs are kept.
+    """
     report = Report(
         "Chaos",
         "Runs of a fan-out with a gather while children, workers, Redis (with its "
@@ -210,14 +236,16 @@ def command(runs: int, kills: int, seed: int, as_json: bool) -> None:
         as_json=as_json,
     )
     began = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="zocelery-chaos-") as folder,
-        running_site(Path(folder)) as site,
-    ):
+    folder = Path(tempfile.mkdtemp(prefix="zocelery-chaos-"))
+    with running_site(folder) as site:
         start_workers(site)
         chaos = Chaos(site, seed, runs, kills)
         chaos.go()
     _print(report, chaos, seed, time.monotonic() - began)
+    if not chaos.tally.is_clean:
+        report.remark(f"The logs are in {folder}.")
+        sys.exit(1)
+    shutil.rmtree(folder)
 
 
 def _print(report: Report, chaos: Chaos, seed: int, seconds: float) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import amqp
 
@@ -17,6 +18,7 @@ from zocelery import servers
 from zocelery.celery import app
 from zocelery.deployment import current_deployment
 from zocelery.queues import dead_letter_queue
+from zocelery.settings import current_settings
 
 WAIT = 60.0
 QUEUE = "processing_recipe"
@@ -38,6 +40,23 @@ def bridge(folder: Path, **settings: Any) -> Iterator[Path]:
         stack.enter_context(servers.running(command, log, environment))
         servers.wait_for_file(ready, log, seconds=WAIT)
         yield log
+
+
+def zocalo_environment(folder: Path) -> dict[str, str]:
+    """Return the environment in which Zocalo's own programs find the tests' broker."""
+    broker = {
+        "plugin": "pika",
+        "host": "127.0.0.1",
+        "port": urlsplit(current_settings().broker.url).port,
+        "username": "guest",
+        "password": "guest",
+        "vhost": "/",
+    }
+    environments = {"default": "live", "live": {"plugins": ["broker"]}}
+    document = {"version": 1, "broker": broker, "environments": environments}
+    configuration = folder / "zocalo.yaml"
+    configuration.write_text(json.dumps(document))
+    return {**os.environ, "ZOCALO_CONFIG": str(configuration), "PYTHONPATH": ""}
 
 
 class Relay:

@@ -1,22 +1,19 @@
 """Zocalo's client library, unmodified, asks for runs and hears of each result."""
 
 import json
-import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
-from tests.bridge_site import bridge, dead_letters, declare, until
+from tests.bridge_site import bridge, dead_letters, declare, until, zocalo_environment
 from tests.conftest import FOREIGN_QUEUES
 from tests.unit.small_images import mini_header, write_cbf
 from zocelery.deployment import current_deployment
-from zocelery.settings import current_settings
 
 CLIENT = Path(__file__).parents[1] / "zocalo_client.py"
 FEEDBACK = FOREIGN_QUEUES[0]
@@ -35,24 +32,12 @@ def do(
     assert workers
     declare(FEEDBACK)
     folder = tmp_path_factory.mktemp("client")
-    broker = {
-        "plugin": "pika",
-        "host": "127.0.0.1",
-        "port": urlsplit(current_settings().broker.url).port,
-        "username": "guest",
-        "password": "guest",
-        "vhost": "/",
-    }
-    environments = {"default": "live", "live": {"plugins": ["broker"]}}
-    document = {"version": 1, "broker": broker, "environments": environments}
-    configuration = folder / "zocalo.yaml"
-    configuration.write_text(json.dumps(document))
     process = subprocess.Popen(
         [python, CLIENT],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "ZOCALO_CONFIG": str(configuration), "PYTHONPATH": ""},
+        env=zocalo_environment(folder),
     )
 
     def _do(what: str, **told: Any) -> Any:

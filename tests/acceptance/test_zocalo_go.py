@@ -7,17 +7,23 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import make_url
 
 from tests import lims_rows
-from tests.bridge_site import ECHO, WAIT, bridge, dead_letters, runs_with, until
+from tests.bridge_site import (
+    ECHO,
+    WAIT,
+    bridge,
+    dead_letters,
+    runs_with,
+    until,
+    zocalo_environment,
+)
 from tests.lims_rows import DCID, JOB
 from zocelery.deployment import current_deployment
 from zocelery.lims.current import forget_lims
-from zocelery.settings import current_settings
 from zocelery.submission import open_run
 
 RECIPE = {"1": ECHO, "start": [[1, []]]}
@@ -38,23 +44,11 @@ def go(
     lims_rows.sqlite_lims(lims.parent).close()
     for name in ("hello", "xia2-dials"):
         (folder / f"{name}.json").write_text(json.dumps(RECIPE))
-    broker = {
-        "plugin": "pika",
-        "host": "127.0.0.1",
-        "port": urlsplit(current_settings().broker.url).port,
-        "username": "guest",
-        "password": "guest",
-        "vhost": "/",
-    }
-    environments = {"default": "live", "live": {"plugins": ["broker"]}}
-    document = {"version": 1, "broker": broker, "environments": environments}
-    configuration = folder / "zocalo.yaml"
-    configuration.write_text(json.dumps(document))
 
     def _go(*arguments: object) -> None:
         subprocess.run(
             [program, *map(str, arguments)],
-            env={**os.environ, "ZOCALO_CONFIG": str(configuration), "PYTHONPATH": ""},
+            env=zocalo_environment(folder),
             check=True,
             timeout=WAIT,
         )
